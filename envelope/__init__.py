@@ -1,0 +1,41 @@
+"""End-to-end authenticity around every message: seal before send, open after receive.
+
+The order of reading: ``docs/SPEC.md``, then ``wire``, ``sealer``, ``opener``,
+``replay.guard``. Every exception is in ``envelope.errors``.
+"""
+
+from envelope.errors import (
+    EnvelopeError,
+    KeyFileError,
+    RejectedError,
+    TrustFileError,
+    UsageError,
+)
+from envelope.identity import Identity, PublicIdentity
+from envelope.message import Message, message_id
+from envelope.node import Node
+from envelope.opener import Opener
+from envelope.policy import Policy
+from envelope.sealer import Sealer
+from envelope.stats import SenderStats, Stats
+from envelope.trust import Peer, TrustStore
+
+__all__ = [
+    "EnvelopeError",
+    "Identity",
+    "KeyFileError",
+    "Message",
+    "Node",
+    "Opener",
+    "Peer",
+    "Policy",
+    "PublicIdentity",
+    "RejectedError",
+    "Sealer",
+    "SenderStats",
+    "Stats",
+    "TrustFileError",
+    "TrustStore",
+    "UsageError",
+    "message_id",
+]

@@ -1,0 +1,207 @@
+"""Objects and bundles to bytes and back: strict MessagePack (SPEC 9, 10).
+
+Rules of this file: what it decodes was authenticated before, and is still not
+trusted, for a known sender may have been taken over. Nothing is allocated by an
+announced count, nothing executes, and there is one encoding for each value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgpack
+
+from envelope.errors import MalformedError, UsageError
+from envelope.policy import MAX_BUNDLE
+
+MAX_DEPTH: Final = 32
+"""Levels of nesting; what people send has fewer than ten."""
+
+_NOT_A_BUNDLE: Final = "the payload is not a bundle in its one encoding"
+_NOT_AN_OBJECT: Final = "the payload is not an object in its one encoding"
+
+
+def encode_bundle(payloads: Sequence[bytes]) -> bytes:
+    """Pack payloads into one (SPEC 9.1).
+
+    Args:
+        payloads: a list or tuple of 1 to 4096 bytes objects.
+
+    Raises:
+        UsageError: none or too many, or not bytes.
+    """
+    if type(payloads) not in (list, tuple):
+        raise UsageError("a bundle is a list of bytes")
+    if not 1 <= len(payloads) <= MAX_BUNDLE:
+        raise UsageError(f"a bundle has 1 to {MAX_BUNDLE} payloads")
+    if set(map(type, payloads)) != {bytes}:
+        raise UsageError("a bundle is a list of bytes")
+    return cast("bytes", msgpack.packb(payloads))
+
+
+def decode_bundle(packed: bytes) -> list[bytes]:
+    """Unpack what ``encode_bundle`` packed (SPEC 9.2).
+
+    Raises:
+        MalformedError: anything else.
+    """
+    head = packed[:1]
+    if b"\x91" <= head <= b"\x9f":
+        start = 1
+    elif head == b"\xdc":
+        start = 3
+    else:
+        raise MalformedError(_NOT_A_BUNDLE)
+    # The elements are read as a row of values, so that the announced count
+    # allocates nothing; arrays and maps inside may not even hold one element.
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=len(packed), max_array_len=0, max_map_len=0, max_ext_len=0, max_str_len=0
+    )
+    unpacker.feed(memoryview(packed)[start:])
+    try:
+        payloads = list(unpacker)
+    except (ValueError, msgpack.UnpackException, RecursionError):
+        raise MalformedError(_NOT_A_BUNDLE) from None
+    # Packing again settles count, trailing bytes and shortest forms in one go.
+    if (
+        not 1 <= len(payloads) <= MAX_BUNDLE
+        or set(map(type, payloads)) != {bytes}
+        or msgpack.packb(payloads) != packed
+    ):
+        raise MalformedError(_NOT_A_BUNDLE)
+    return payloads
+
+
+def encode_object(value: Any) -> bytes:
+    """Encode an object (SPEC 10.1): nil, bool, int, float, str, bytes, list, dict.
+
+    A tuple becomes a list. Subclasses are refused rather than flattened.
+
+    Raises:
+        UsageError: a type, a number or a nesting that has no encoding.
+    """
+    try:
+        packed = cast("bytes", msgpack.packb(value, strict_types=True, default=_only_tuples))
+        _scan(packed)
+    except MalformedError as error:
+        raise UsageError(f"cannot encode this object: {error.detail}") from None
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"cannot encode this object: {error}") from None
+    return packed
+
+
+def _only_tuples(value: object) -> list[object]:
+    if type(value) is tuple:
+        return list(value)
+    raise TypeError(f"no encoding for {type(value).__name__}")
+
+
+def decode_object(packed: bytes) -> Any:
+    """Decode what ``encode_object`` encoded (SPEC 10.2).
+
+    Time and memory are linear in ``packed``, whatever is in it.
+
+    Raises:
+        MalformedError: anything else.
+    """
+    _scan(packed)
+    try:
+        value = msgpack.unpackb(packed, raw=False, strict_map_key=True)
+        same = msgpack.packb(value) == packed
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
+        raise MalformedError(_NOT_AN_OBJECT) from None
+    if not same:
+        raise MalformedError(_NOT_AN_OBJECT)
+    return value
+
+
+_ARRAY, _MAP, _STR, _PLAIN, _REFUSED = range(5)
+
+
+def _describe(first: int) -> tuple[int, int, int]:
+    """Return for a first byte: what it begins, its count or size, and length bytes.
+
+    With length bytes the count or size is in those; otherwise in the first byte.
+    Extension types and float32 are refused: SPEC 10.1 has no use for them.
+    """
+    if first <= 0x7F or first >= 0xE0:
+        return _PLAIN, 0, 0
+    if first <= 0x8F:
+        return _MAP, first & 0x0F, 0
+    if first <= 0x9F:
+        return _ARRAY, first & 0x0F, 0
+    if first <= 0xBF:
+        return _STR, first & 0x1F, 0
+    return {
+        0xC0: (_PLAIN, 0, 0),
+        0xC2: (_PLAIN, 0, 0),
+        0xC3: (_PLAIN, 0, 0),
+        0xC4: (_PLAIN, 0, 1),
+        0xC5: (_PLAIN, 0, 2),
+        0xC6: (_PLAIN, 0, 4),
+        0xCB: (_PLAIN, 8, 0),
+        0xCC: (_PLAIN, 1, 0),
+        0xCD: (_PLAIN, 2, 0),
+        0xCE: (_PLAIN, 4, 0),
+        0xCF: (_PLAIN, 8, 0),
+        0xD0: (_PLAIN, 1, 0),
+        0xD1: (_PLAIN, 2, 0),
+        0xD2: (_PLAIN, 4, 0),
+        0xD3: (_PLAIN, 8, 0),
+        0xD9: (_STR, 0, 1),
+        0xDA: (_STR, 0, 2),
+        0xDB: (_STR, 0, 4),
+        0xDC: (_ARRAY, 0, 2),
+        0xDD: (_ARRAY, 0, 4),
+        0xDE: (_MAP, 0, 2),
+        0xDF: (_MAP, 0, 4),
+    }.get(first, (_REFUSED, 0, 0))
+
+
+_TABLE: Final = tuple(_describe(first) for first in range(256))
+
+
+def _scan(packed: bytes) -> None:
+    """Walk over one object without building it, and check what building would cost.
+
+    Each element takes at least one byte, so the elements still owed by all open
+    containers together never exceed the bytes that are left: the lists that the
+    decoder will allocate are linear in the input, however they are nested.
+
+    Raises:
+        MalformedError: nested too deeply, counts that the bytes cannot hold, map
+            keys that are not str, or a type that SPEC 10.1 does not have.
+    """
+    size = len(packed)
+    at = 0
+    owed = 1
+    open_: list[list[Any]] = [[1, False]]  # elements to come, and whether a map's
+    while open_:
+        level = open_[-1]
+        if not level[0]:
+            open_.pop()
+            continue
+        if at >= size:
+            raise MalformedError(_NOT_AN_OBJECT)
+        what, count, width = _TABLE[packed[at]]
+        is_key = level[1] and not level[0] & 1
+        if what == _REFUSED or (is_key and what != _STR):
+            raise MalformedError("a map key that is not a str, or a type that is not allowed")
+        level[0] -= 1
+        owed -= 1
+        at += 1 + width
+        if width:
+            count = int.from_bytes(packed[at - width : at], "big")
+        if what in (_ARRAY, _MAP):
+            elements = 2 * count if what == _MAP else count
+            owed += elements
+            if len(open_) > MAX_DEPTH:
+                raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
+            open_.append([elements, what == _MAP])
+        else:
+            at += count
+        if owed > size - at:
+            raise MalformedError("announces more than it holds")
+    if at != size:
+        raise MalformedError("bytes after the end of the object")

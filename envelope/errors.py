@@ -1,0 +1,218 @@
+"""Every exception of the library, in two families: you, and they.
+
+Rules of this file:
+
+- ``UsageError`` and ``KeyFileError`` are mistakes at this end and say what to do.
+- ``RejectedError`` is what a received envelope can do wrong. Each subclass has a
+  stable ``code`` (SPEC 12), which vectors, counters, logs and documents share.
+- ``Opener.open`` raises nothing else for any bytes at all; anything else is a bug.
+- No text here ever holds a payload that was not verified, nor a secret.
+
+::
+
+    EnvelopeError
+    +-- UsageError                 the caller's mistake (also a ValueError)
+    |   +-- TrustFileError         a trust file that cannot be used
+    +-- KeyFileError               an identity on disk that cannot be used
+    +-- RejectedError              a received envelope was refused
+        +-- TooLargeError          too_large
+        +-- MalformedError         malformed
+        +-- VersionError           version
+        +-- PolicyError            policy
+        +-- UnknownSenderError     unknown_sender
+        +-- ReflectedError         reflected
+        +-- NotTrustedError        not_trusted
+        +-- NotAddressedError      not_addressed
+        +-- StaleError             stale
+        +-- FutureError            future
+        +-- BeforeStartError       before_start
+        +-- TooOldError            too_old
+        +-- ReplayedError          replayed
+        +-- BadSignatureError      bad_signature
+        +-- UnsealError            unseal
+        +-- StoreUnavailableError  store_unavailable
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EnvelopeError(Exception):
+    """The root of every exception that this library raises on purpose."""
+
+
+class UsageError(EnvelopeError, ValueError):
+    """The caller passed something that cannot work. Nothing was sent or changed."""
+
+
+class TrustFileError(UsageError):
+    """A trust file that cannot be used. The text names the file, line and reason."""
+
+
+class KeyFileError(EnvelopeError):
+    """An identity on disk that is missing, unreadable, unsafe or damaged."""
+
+
+class RejectedError(EnvelopeError):
+    """A received envelope was refused, and nothing was changed by it.
+
+    Attributes:
+        code: the stable name of the reason (SPEC 12).
+        detail: one sentence for a person. Never payload, never a secret.
+        claimed_sender: the key id in the header (16 bytes), or None if the
+            envelope was refused before its header was decoded. It is a claim
+            unless ``verified`` is true.
+        verified: whether the signature had been checked when it was refused.
+    """
+
+    code: ClassVar[str] = "rejected"
+    summary: ClassVar[str] = "the envelope was refused"
+
+    claimed_sender: bytes | None = None
+    verified: bool = False
+
+    def __init__(self, detail: str | None = None) -> None:
+        """Take a sentence for a person, or the summary of the class."""
+        self.detail = self.summary if detail is None else detail
+
+    def __str__(self) -> str:
+        """Return the code and the sentence."""
+        return f"{self.code}: {self.detail}"
+
+
+class TooLargeError(RejectedError):
+    """SPEC 7.2 step 1."""
+
+    code = "too_large"
+    summary = "larger than the policy allows"
+
+
+class MalformedError(RejectedError):
+    """SPEC 7.2 steps 2 and 10."""
+
+    code = "malformed"
+    summary = "not an envelope, or not in its one encoding"
+
+
+class VersionError(RejectedError):
+    """SPEC 7.2 step 2."""
+
+    code = "version"
+    summary = "a version of the envelope that this receiver does not speak"
+
+
+class PolicyError(RejectedError):
+    """SPEC 7.2 step 3."""
+
+    code = "policy"
+    summary = "the receiver's policy requires more"
+
+
+class UnknownSenderError(RejectedError):
+    """SPEC 7.2 step 4."""
+
+    code = "unknown_sender"
+    summary = "no peer in the trust store has this key id; add the sender's envpub1... text to it"
+
+
+class ReflectedError(RejectedError):
+    """SPEC 7.2 step 4."""
+
+    code = "reflected"
+    summary = "the receiver's own envelope came back"
+
+
+class NotTrustedError(RejectedError):
+    """SPEC 7.2 step 4."""
+
+    code = "not_trusted"
+    summary = "the sender is known, and may not send this"
+
+
+class NotAddressedError(RejectedError):
+    """SPEC 7.2 step 5."""
+
+    code = "not_addressed"
+    summary = "addressed to others"
+
+
+class StaleError(RejectedError):
+    """SPEC 7.2 step 6."""
+
+    code = "stale"
+    summary = "older than max_age; compare the clocks"
+
+
+class FutureError(RejectedError):
+    """SPEC 7.2 step 6."""
+
+    code = "future"
+    summary = "stamped further ahead than max_future; compare the clocks"
+
+
+class BeforeStartError(RejectedError):
+    """SPEC 7.2 steps 7 and 11."""
+
+    code = "before_start"
+    summary = "stamped before this receiver's replay memory begins"
+
+
+class TooOldError(RejectedError):
+    """SPEC 7.2 steps 7 and 11."""
+
+    code = "too_old"
+    summary = "behind the replay window or a floor"
+
+
+class ReplayedError(RejectedError):
+    """SPEC 7.2 steps 7 and 11."""
+
+    code = "replayed"
+    summary = "this envelope was accepted before"
+
+
+class BadSignatureError(RejectedError):
+    """SPEC 7.2 step 8."""
+
+    code = "bad_signature"
+    summary = "not signed by this key for this context and these bound frames"
+
+
+class UnsealError(RejectedError):
+    """SPEC 7.2 step 9."""
+
+    code = "unseal"
+    summary = "the key block or the ciphertext does not open"
+    verified = True
+
+
+class StoreUnavailableError(RejectedError):
+    """SPEC 7.2 step 11. The envelope may be offered again."""
+
+    code = "store_unavailable"
+    summary = "the replay store cannot answer; offer the envelope again"
+
+
+REJECTIONS: tuple[type[RejectedError], ...] = (
+    TooLargeError,
+    MalformedError,
+    VersionError,
+    PolicyError,
+    UnknownSenderError,
+    ReflectedError,
+    NotTrustedError,
+    NotAddressedError,
+    StaleError,
+    FutureError,
+    BeforeStartError,
+    TooOldError,
+    ReplayedError,
+    BadSignatureError,
+    UnsealError,
+    StoreUnavailableError,
+)
+"""Every way to refuse, in the order of the checks (SPEC 7.2)."""
+
+CODES: tuple[str, ...] = tuple(error.code for error in REJECTIONS)
+"""The codes of ``REJECTIONS``, in the same order."""

@@ -1,0 +1,43 @@
+"""What a fork changes, told to all who need it: one counter, and fresh locks.
+
+Rules of this file: it knows nothing of envelopes. ``process.life`` differs in a
+forked child, at once and in every thread. A lock that some thread of the parent
+held at the fork would stay locked in the child for ever; whoever owns a lock has
+it replaced there by ``adopt``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any, Protocol
+
+
+class Owner(Protocol):
+    """An object that guards its state by a lock of this name."""
+
+    _lock: Any
+
+
+class _Process:
+    """This process, as opposed to the one it was forked from."""
+
+    __slots__ = ("_owners", "life")
+
+    def __init__(self) -> None:
+        self.life = 0
+        self._owners: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def adopt(self, owner: Owner) -> None:
+        """Replace the owner's lock in every forked child."""
+        self._owners.add(owner)
+
+    def _renew(self) -> None:
+        self.life += 1
+        for owner in list(self._owners):
+            owner._lock = threading.RLock()  # noqa: SLF001 (what an Owner is for)
+
+
+process = _Process()
+os.register_at_fork(after_in_child=process._renew)  # noqa: SLF001 (its own module)

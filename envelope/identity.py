@@ -1,0 +1,238 @@
+"""Who someone is: Identity and PublicIdentity (SPEC 3).
+
+Rules of this file:
+
+- Only the 32-byte seed is stored; everything else is computed from it. A 64-byte
+  Ed25519 secret is never read.
+- Public keys are checked when they are read, so whoever holds a PublicIdentity
+  holds two sound keys.
+- A secret has no repr, no str, no format, no pickle. It leaves by ``export()``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, Self
+
+from envelope import keyfile, text
+from envelope.errors import KeyFileError, UsageError
+from envelope.primitives import (
+    H,
+    Hasher,
+    hasher,
+    is_ed25519_public,
+    is_x25519_public,
+    random_bytes,
+    signing_keypair,
+    x25519_public,
+)
+
+PathText = str | os.PathLike[str]
+
+
+class PublicIdentity:
+    """The public half of an identity: an Ed25519 and an X25519 key, both checked.
+
+    Immutable, hashable, safe to share between threads and to pickle. Compares by
+    its keys. ``str()`` is its text form, ``envpub1...``.
+
+    Attributes:
+        public: PUB, 64 bytes (SPEC 3.2).
+        key_id: 16 bytes (SPEC 3.3). It finds a key; it proves nothing.
+    """
+
+    __slots__ = ("key_id", "public")
+    public: bytes
+    key_id: bytes
+
+    def __init__(self, public: bytes) -> None:
+        """Take PUB, 64 bytes.
+
+        Raises:
+            UsageError: wrong size or type, or a key that is not sound (SPEC 3.4).
+        """
+        if type(public) is not bytes or len(public) != 64:
+            raise UsageError("a public identity is 64 bytes")
+        if not is_ed25519_public(public[:32]):
+            raise UsageError("the Ed25519 half is not a canonical point of prime order")
+        if not is_x25519_public(public[32:]):
+            raise UsageError("the X25519 half is not canonical, or of low order")
+        object.__setattr__(self, "public", public)
+        object.__setattr__(self, "key_id", H(16, b"env1-keyid", public))
+
+    @classmethod
+    def parse(cls, public_text: str) -> Self:
+        """Read the text form, ``envpub1...`` (SPEC 13.1).
+
+        Raises:
+            UsageError: not such a text, or the keys in it are not sound.
+        """
+        return cls(text.decode(text.PUBLIC, public_text))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: a public identity is a value."""
+        raise AttributeError("PublicIdentity is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: a public identity is a value."""
+        raise AttributeError("PublicIdentity is immutable")
+
+    def __str__(self) -> str:
+        """Return the text form, which ``parse`` reads."""
+        return text.encode(text.PUBLIC, self.public)
+
+    def __repr__(self) -> str:
+        """Return a short form for people: the key id."""
+        return f"<PublicIdentity {self.key_id.hex()}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by both keys."""
+        if not isinstance(other, PublicIdentity):
+            return NotImplemented
+        return self.public == other.public
+
+    def __hash__(self) -> int:
+        """Hash by both keys."""
+        return hash(self.public)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        """Pickle by value; unpickling checks the keys again."""
+        return type(self), (self.public,)
+
+
+class Identity:
+    """The secret half: who holds it can sign and decrypt in this name.
+
+    Make one with ``generate``, ``load``, ``parse`` or ``from_env``. Immutable and
+    safe to share between threads. It cannot be pickled, and prints as its key id.
+    Python cannot promise to wipe memory: the seed stays in this process until
+    the process ends.
+
+    Attributes:
+        public: the ``PublicIdentity`` to hand out.
+        key_id: that of ``public``.
+    """
+
+    __slots__ = (
+        "_epoch_hedge",
+        "_nonce_hedge",
+        "_seed",
+        "_sign_secret",
+        "_stream_hedge",
+        "_x_secret",
+        "public",
+    )
+
+    def __init__(self, seed: bytes) -> None:
+        """Take the seed: 32 bytes from a cryptographic source, never a password.
+
+        Raises:
+            UsageError: wrong size or type.
+        """
+        if type(seed) is not bytes or len(seed) != 32:
+            raise UsageError("the seed of an identity is 32 random bytes; use Identity.generate()")
+        signing_public, signing_secret = signing_keypair(H(32, b"env1-ed25519", key=seed))
+        x_secret = H(32, b"env1-x25519", key=seed)
+        hedge = H(32, b"env1-hedge", key=seed)
+        self._seed = seed
+        self._sign_secret = signing_secret
+        self._x_secret = x_secret
+        self._epoch_hedge: Hasher = hasher(b"env1-epoch", key=hedge)
+        self._nonce_hedge: Hasher = hasher(b"env1-nonce", key=hedge)
+        self._stream_hedge: Hasher = hasher(b"env1-stream", key=hedge)
+        self.public = PublicIdentity(signing_public + x25519_public(x_secret))
+
+    @property
+    def key_id(self) -> bytes:
+        """The 16-byte key id of the public half."""
+        return self.public.key_id
+
+    @classmethod
+    def generate(cls, *, random: Callable[[int], bytes] = random_bytes) -> Self:
+        """Make a new identity from the operating system's random source."""
+        return cls(random(32))
+
+    @classmethod
+    def parse(cls, secret_text: str) -> Self:
+        """Read the secret text form, ``envsec1...`` (SPEC 13.1).
+
+        Raises:
+            UsageError: not such a text; the message does not repeat it.
+        """
+        return cls(text.decode(text.SECRET, secret_text))
+
+    @classmethod
+    def from_env(cls, variable: str = "ENVELOPE_IDENTITY") -> Self:
+        """Read the secret text form from an environment variable.
+
+        The variable stays set, and child processes inherit it.
+
+        Raises:
+            KeyFileError: the variable is not set, or holds no identity.
+        """
+        value = os.environ.get(variable)
+        if value is None:
+            raise KeyFileError(f"the environment variable {variable} is not set")
+        try:
+            return cls.parse(value)
+        except UsageError as error:
+            raise KeyFileError(f"the environment variable {variable}: {error}") from None
+
+    @classmethod
+    def load(cls, path: PathText, passphrase: str | None = None) -> Self:
+        """Read a key file (SPEC 13.2).
+
+        Args:
+            path: the file; it must belong to this user and be private (0600).
+            passphrase: needed if the file is locked. Unlocking takes about a
+                second and 256 MiB, on purpose.
+
+        Raises:
+            KeyFileError: missing, unreadable, readable by others, damaged, locked,
+                or the passphrase is wrong. The message says what to do.
+            UsageError: the passphrase is empty or no str.
+        """
+        return cls(keyfile.load(Path(path), passphrase=passphrase))
+
+    def save(self, path: PathText, passphrase: str | None = None) -> None:
+        """Write a new key file, 0600, whole or not at all; never over another file.
+
+        Args:
+            path: where.
+            passphrase: locks the file with Argon2id if given.
+
+        Raises:
+            KeyFileError: something is there already, or it cannot be written.
+            UsageError: the passphrase is empty or no str.
+        """
+        keyfile.save(
+            Path(path), self._seed, comment=f"public: {self.public}", passphrase=passphrase
+        )
+
+    def export(self) -> str:
+        """Return the secret text form, ``envsec1...``: the one way out for a secret."""
+        return text.encode(text.SECRET, self._seed)
+
+    def __repr__(self) -> str:
+        """Return the key id; never a secret."""
+        return f"<Identity {self.public.key_id.hex()}>"
+
+    def __copy__(self) -> Self:
+        """Return the same object: a copy would only spread the secret."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the same object: a copy would only spread the secret."""
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "an Identity is not pickled; hand it on by export(), from_env() or a key file"
+        )

@@ -1,0 +1,171 @@
+"""What an opener hands out: a payload and where it provably comes from.
+
+Rules of this file: a Message exists only for an envelope that passed every
+check. Printing one shows no payload.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from envelope import codec, wire
+from envelope.binding import body_digest
+from envelope.errors import MalformedError, UsageError
+from envelope.primitives import hasher
+from envelope.trust import Peer
+
+_ID = hasher(b"env1-id")
+_u32 = struct.Struct(">I").pack
+
+
+def _identify(head: bytes, body: bytes, index: int) -> bytes:
+    state = _ID.copy()
+    state.update(head)
+    state.update(body)
+    state.update(_u32(index))
+    return state.digest()[: wire.ID_SIZE]
+
+
+def message_id(data: bytes, index: int = 0) -> bytes:
+    """Return the id of a message in an envelope, 32 bytes (SPEC 5.5).
+
+    The sender of a request computes it from what it sealed, and the reply carries
+    it. It needs no key and proves nothing by itself.
+
+    Args:
+        data: the envelope.
+        index: of the message in a bundle.
+
+    Raises:
+        MalformedError: not an envelope, or not in its one encoding.
+        VersionError: an envelope of another version.
+        UsageError: the index is out of range, or data is not bytes.
+    """
+    if type(data) is not bytes:
+        raise UsageError("an envelope is bytes")
+    if type(index) is not int or not 0 <= index < 2**32:
+        raise UsageError("index is that of a message in its bundle, from 0")
+    header = wire.decode(data)
+    body = memoryview(data)[header.body : -wire.SIGNATURE_SIZE]
+    return _identify(data[: header.body], body_digest(body), index)
+
+
+class Arrival:
+    """What all messages of one envelope share; filled by the opener."""
+
+    __slots__ = ("body", "bound", "context", "head", "header", "sender", "skipped")
+
+    def __init__(  # noqa: PLR0913, PLR0917 (on the hot path: positional, no wrapping)
+        self,
+        sender: Peer,
+        header: wire.Header,
+        context: str,
+        bound: tuple[bytes, ...],
+        skipped: int,
+        head: bytes,
+        body: bytes,
+    ) -> None:
+        self.sender = sender
+        self.header = header
+        self.context = context
+        self.bound = bound
+        self.skipped = skipped
+        self.head = head
+        self.body = body
+
+
+class Message:
+    """A payload that passed every check of SPEC 7.2. Immutable; safe to share.
+
+    Attributes:
+        payload: the bytes that the sender sealed, for the first time in this
+            replay domain.
+        index: its place in the bundle; 0 for a single one.
+    """
+
+    __slots__ = ("_arrival", "index", "payload")
+    payload: bytes
+    index: int
+
+    def __init__(self, payload: bytes, index: int, arrival: Arrival) -> None:
+        """Made by an opener only."""
+        self.payload = payload
+        self.index = index
+        self._arrival = arrival
+
+    @property
+    def sender(self) -> Peer:
+        """The peer whose key signed it, as it stood in the trust store."""
+        return self._arrival.sender
+
+    @property
+    def stream(self) -> bytes:
+        """The 16-byte id of the sender's stream."""
+        return self._arrival.header.stream
+
+    @property
+    def sequence(self) -> int:
+        """The envelope's number in its stream, from 0."""
+        return self._arrival.header.sequence
+
+    @property
+    def sent_at(self) -> int:
+        """The sender's wall clock at sealing, Unix microseconds."""
+        return self._arrival.header.sent_at
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it was encrypted as well as signed."""
+        return self._arrival.header.kind == wire.SEALED
+
+    @property
+    def context(self) -> str:
+        """The context that it was sent in."""
+        return self._arrival.context
+
+    @property
+    def bound(self) -> tuple[bytes, ...]:
+        """The bound frames that it was sent with."""
+        return self._arrival.bound
+
+    @property
+    def topic(self) -> bytes | None:
+        """The first bound frame, or None."""
+        bound = self._arrival.bound
+        return bound[0] if bound else None
+
+    @property
+    def id(self) -> bytes:
+        """The 32-byte message id (SPEC 5.5); a reply names it. Computed when asked for."""
+        arrival = self._arrival
+        return _identify(arrival.head, arrival.body, self.index)
+
+    @property
+    def in_reply_to(self) -> bytes | None:
+        """The id of the request that this answers, or None."""
+        return self._arrival.header.in_reply_to
+
+    @property
+    def skipped(self) -> int:
+        """How many envelopes of this stream are missing just before this one (SPEC 8.9)."""
+        return 0 if self.index else self._arrival.skipped
+
+    def object(self) -> Any:
+        """Decode the payload as an object (SPEC 10).
+
+        Raises:
+            MalformedError: it is none, or not in its one encoding.
+        """
+        try:
+            return codec.decode_object(self.payload)
+        except MalformedError as error:
+            error.claimed_sender, error.verified = self.sender.key_id, True
+            raise
+
+    def __repr__(self) -> str:
+        """Return where it is from and its size, without the payload."""
+        return (
+            f"<Message {len(self.payload)} bytes from {self.sender.name!r},"
+            f" stream {self.stream.hex()}, sequence {self.sequence}>"
+        )

@@ -1,0 +1,446 @@
+"""Envelope to Message or RejectedError: Opener (SPEC 7).
+
+The order of checks. The first one that fails decides the code; what stands
+above a line has not been touched by what stands below it.
+
+ 1. size                                  too_large
+ 2. strict decode of the header           malformed, version
+ 3. policy: kind, addressed, bundle,      policy
+    reply
+ 4. trust, one snapshot from here on:     unknown_sender, reflected, not_trusted
+    sender, own, dates, context, topic
+ 5. addressed to me                       not_addressed
+ 6. freshness                             stale, future
+ 7. peek at the replay memory             before_start, too_old, replayed
+    ------ no state of a sender is written above this line ------
+ 8. signature                             bad_signature
+ 9. unseal: cached key, or unwrap and     unseal
+    commitment; then the AEAD
+10. bundle                                malformed
+11. mark: check again and remember, in    before_start, too_old, replayed,
+    one step                              store_unavailable
+    ------ nothing fails below this line ------
+12. caches, counters, delivery
+
+Rules of this file: nothing before 8 writes state for a sender, except caches that
+are a function of the trust store alone; 11 is the only writer of replay state;
+nothing after 11 can fail. Any bytes at all end in a Message or a RejectedError.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Final, Literal, Self
+
+from envelope import clock as clocks
+from envelope import codec, keyblock, wire
+from envelope.arguments import as_bytes, check_bound, check_context, check_message_id
+from envelope.binding import body_digest
+from envelope.clock import Clock
+from envelope.errors import (
+    BadSignatureError,
+    FutureError,
+    MalformedError,
+    NotAddressedError,
+    NotTrustedError,
+    PolicyError,
+    ReflectedError,
+    RejectedError,
+    StaleError,
+    TooLargeError,
+    UnsealError,
+    UsageError,
+    VersionError,
+)
+from envelope.identity import Identity
+from envelope.message import Arrival, Message
+from envelope.policy import MAX_BOUND_FRAMES, Policy
+from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
+from envelope.replay import MemoryReplayStore, ReplayStore
+from envelope.senders import Place, Sender, Senders, bind
+from envelope.stats import Stats, Tally
+from envelope.stream import began_here
+from envelope.trust import Peer, TrustStore
+from envelope.wire import BUNDLE, REPLY, SEALED, decode
+
+_HORIZON: Final = 10
+"""Streams idle for ten times max_age (and a day at least) may be forgotten."""
+_DAY: Final = 86_400 * clocks.SECOND
+
+
+class Opener:
+    """Opens envelopes in one context: the receiver's side of every rule.
+
+    Thread-safe: any number of threads may open at once, and one envelope is
+    delivered to one of them. Messages of one stream come in the order in which
+    they are opened.
+
+    Attributes:
+        context: the context that every envelope must be bound to.
+        policy: what is required.
+        trust: whom to believe.
+        replay: the replay memory.
+        domain: the replay domain's name in it.
+    """
+
+    def __init__(  # noqa: PLR0913 (whom to believe, where, as whom; the rest has defaults)
+        self,
+        trust: TrustStore,
+        *,
+        context: str,
+        identity: Identity | Sequence[Identity] | None = None,
+        replay: ReplayStore | None = None,
+        policy: Policy | None = None,
+        domain: str | None = None,
+        clock: Clock = clocks.wall,
+        monotonic: Clock = clocks.monotonic,
+    ) -> None:
+        """Begin to receive.
+
+        Args:
+            trust: whom to believe, and for what.
+            context: as the senders name this flow.
+            identity: the receiver's own, or several during a rotation, the one to
+                prefer first. None opens what is for everyone in the context.
+            replay: the replay memory; by default a new ``MemoryReplayStore``, which
+                begins cold: for ``max_future`` after its start it refuses what other
+                processes send.
+            policy: what to require; by default at least signed, 30 s old at most.
+            domain: name of the replay domain, by default the key id of the
+                identity in hexadecimal. To be named if a store is shared without an
+                identity, or by several identities (keep the name across a rotation).
+            clock: wall clock in Unix microseconds.
+            monotonic: microseconds that never step back; spaces log lines.
+
+        Raises:
+            UsageError: an argument that cannot be used.
+        """
+        if not isinstance(trust, TrustStore):
+            raise UsageError("trust is a TrustStore")
+        if policy is not None and not isinstance(policy, Policy):
+            raise UsageError("policy is a Policy")
+        if replay is not None and not isinstance(replay, ReplayStore):
+            raise UsageError("replay is a ReplayStore, such as MemoryReplayStore()")
+        self.own: dict[bytes, Identity] = _identities(identity)
+        self.domain = _domain(domain, self.own, shared=replay is not None)
+        encoded = check_context(context)
+        self.context = context
+        self.trust = trust
+        self.policy = Policy() if policy is None else policy
+        self.replay = MemoryReplayStore(clock=clock) if replay is None else replay
+        self._max_age = int(self.policy.max_age * clocks.SECOND)
+        self._max_future = int(self.policy.max_future * clocks.SECOND)
+        self._keep = max(_DAY, _HORIZON * self._max_age)
+        self._watch = clocks.HighWater(clock, tolerance=self._max_future)
+        self._tally = Tally(monotonic)
+        self._place = Place(
+            context, encoded, frozenset(self.own), self.domain, self.replay, self.policy
+        )
+        self._senders = Senders(self._place, trust.snapshot, self._tally)
+
+    def open(
+        self, data: bytes, *, bound: Sequence[bytes] = (), in_reply_to: bytes | None = None
+    ) -> Message:
+        """Open one envelope that holds one payload.
+
+        Args:
+            data: the envelope as it arrived.
+            bound: the frames that travelled beside it, such as a topic.
+            in_reply_to: the message id of the request, if this is to be its reply.
+
+        Returns:
+            The message: authentic, fresh, and delivered for the first time.
+
+        Raises:
+            RejectedError: refused; the subclass and its ``code`` say why, and
+                nothing was changed.
+            UsageError: the caller's mistake: arguments of wrong types.
+        """
+        return self._open(data, bound, in_reply_to, 0)[0]
+
+    def open_bundle(
+        self, data: bytes, *, bound: Sequence[bytes] = (), in_reply_to: bytes | None = None
+    ) -> list[Message]:
+        """Open one envelope that may be a bundle (SPEC 9).
+
+        Args:
+            data: as in ``open``.
+            bound: as in ``open``.
+            in_reply_to: as in ``open``.
+
+        Returns:
+            Its messages, in order; one if it is no bundle.
+
+        Raises:
+            RejectedError: as in ``open``; a bundle is delivered whole or not at all.
+            UsageError: as in ``open``.
+        """
+        return self._open(data, bound, in_reply_to, BUNDLE)
+
+    def stricter(
+        self, *, require: Literal["signed", "sealed"] = "signed", addressed: bool = False
+    ) -> Self:
+        """Return an opener that requires more and shares all else with this one.
+
+        Replay memory, counters and caches are the same. It never requires less.
+        """
+        policy = self.policy
+        if policy.require == "sealed":
+            require = "sealed"
+        twin = copy.copy(self)
+        twin.policy = dataclasses.replace(
+            policy, require=require, addressed=addressed or policy.addressed
+        )
+        return twin
+
+    def refuse(self, error: RejectedError, message: Message) -> None:
+        """Count and log that the application's layer refused a message's payload."""
+        error.claimed_sender, error.verified = message.sender.key_id, True
+        self._tally.refuse(error, message.sender.name)
+
+    @property
+    def stats(self) -> Stats:
+        """One reading of the counters; may be taken at any time, from any thread."""
+        return self._tally.read(self._watch.steps)
+
+    def reset_clock(self) -> None:
+        """Accept that the wall clock was set back: freshness follows it again.
+
+        The replay memory is not touched; it does not reason with clocks.
+        """
+        self._watch.reset()
+
+    def _open(
+        self, data: bytes, bound: Sequence[bytes], in_reply_to: bytes | None, bundles: int
+    ) -> list[Message]:
+        """Run the checks; count and log whatever refuses."""
+        if type(data) is not bytes:
+            data = as_bytes(data, "an envelope")
+        frames = () if bound == () else check_bound(bound)
+        if in_reply_to is not None:
+            check_message_id(in_reply_to)
+        try:
+            return self._check(data, frames, in_reply_to, bundles)
+        except RejectedError as error:
+            self._refuse(error, data)
+            raise
+
+    def _check(
+        self, data: bytes, bound: tuple[bytes, ...], in_reply_to: bytes | None, bundles: int
+    ) -> list[Message]:
+        """Steps 1 to 8 of SPEC 7.2; ``_deliver`` has the others."""
+        policy = self.policy
+        # 1: size.
+        if len(data) + (sum(map(len, bound)) if bound else 0) > policy.max_size:
+            raise TooLargeError(f"larger than {policy.max_size} bytes")
+        if len(bound) > MAX_BOUND_FRAMES:
+            raise TooLargeError(f"more than {MAX_BOUND_FRAMES} bound frames")
+        # 2: decode.
+        header = decode(data)
+        kind, flags, n, key_id, stream, sequence, sent_at, reply, _, body_at = header
+        # 3: policy.
+        if (
+            (kind != SEALED and policy.require == "sealed")
+            or (policy.addressed and not n)
+            or flags & BUNDLE > bundles
+            or reply != in_reply_to
+        ):
+            raise PolicyError(_why_policy(policy, header, bundles))
+        # 4: trust, by one snapshot.
+        now = self._watch.now()
+        snapshot = self.trust.current(now)
+        sender = self._senders.find(snapshot, key_id)
+        if sender.is_own and (not policy.accept_own or began_here(stream) is not None):
+            raise ReflectedError
+        if not (sender.begins <= now < sender.ends and sender.is_allowed):
+            raise NotTrustedError(self._why_not_trusted(sender.peer, now))
+        if bound or sender.unbound is None:
+            state = sender.bound.get(bound)
+            if state is None:
+                state = bind(sender.peer, self._place, bound)
+        else:
+            state = sender.unbound
+        # 5: addressed to me.
+        own = self._find_own(data, header) if n else None
+        # 6: freshness.
+        if sent_at < now - self._max_age or sent_at > now + self._max_future:
+            self._refuse_time(sent_at, now)
+        # 7: peek.
+        sender.guard.check(
+            stream,
+            sequence,
+            sent_at,
+            full_at=policy.max_streams,
+            expected=reply is not None,
+        )
+        # 8: signature.
+        head = data[:body_at]
+        state = state.copy()
+        state.update(head)
+        bind_digest = state.digest()
+        body = data[body_at : -wire.SIGNATURE_SIZE]
+        digest = body_digest(body)
+        try:
+            verify(
+                data[-wire.SIGNATURE_SIZE :] + SIGN_LABEL + bind_digest + digest, sender.signing_key
+            )
+        except CryptoError:
+            raise BadSignatureError from None
+        return self._deliver(sender, header, bound, own, head, bind_digest, body, digest, now)
+
+    def _deliver(  # noqa: PLR0913, PLR0917 (the second half of one function)
+        self,
+        sender: Sender,
+        header: wire.Header,
+        bound: tuple[bytes, ...],
+        own: tuple[Identity, bytes] | None,
+        head: bytes,
+        bind_digest: bytes,
+        body: bytes,
+        digest: bytes,
+        now: int,
+    ) -> list[Message]:
+        """Steps 9 to 12 of SPEC 7.2: the envelope is the sender's."""
+        # 9: unseal.
+        cache_key = aead_key = None
+        if header.kind == SEALED and own is not None:
+            identity, entry = own
+            keys = head[header.key_block : header.key_block + wire.KEYS_SIZE]
+            cache_key = header.stream + keys + entry
+            aead_key = sender.keys.get(cache_key)
+            if aead_key is None:
+                aead_key = keyblock.unwrap(
+                    identity, sender.peer.public, stream=header.stream, keys=keys, entry=entry
+                )
+            try:
+                body = aead_decrypt(
+                    body, bind_digest, head[wire.NONCE_AT : wire.FIXED_SIZE], aead_key
+                )
+            except CryptoError:
+                raise UnsealError("the ciphertext does not open") from None
+        # 10: bundle.
+        try:
+            payloads = codec.decode_bundle(body) if header.flags & BUNDLE else [body]
+        except MalformedError as error:
+            error.verified = True
+            raise
+        # 11: mark.
+        policy = self.policy
+        try:
+            skipped = sender.guard.mark(
+                header.stream,
+                header.sequence,
+                header.sent_at,
+                full_at=policy.max_streams,
+                window=policy.window,
+                expected=header.in_reply_to is not None,
+                forget_before=now - self._keep,
+            )
+        except RejectedError as error:
+            error.verified = True
+            raise
+        # 12: caches, counters, delivery.
+        tally = sender.tally
+        if (
+            tally is None
+            or (bound and bound not in sender.bound)
+            or (cache_key is not None and cache_key not in sender.keys)
+        ):
+            tally = self._senders.remember(sender, bound, cache_key, aead_key)
+        self._tally.accept(tally, len(payloads))
+        arrival = Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
+        return [Message(payload, index, arrival) for index, payload in enumerate(payloads)]
+
+    def _find_own(self, data: bytes, header: wire.Header) -> tuple[Identity, bytes]:
+        """Return the identity that is addressed, and its entry in the key block."""
+        start, step = header.key_block, wire.KEY_ID_SIZE
+        if header.kind == SEALED:
+            start, step = start + wire.KEYS_SIZE, wire.ENTRY_SIZE
+        for key_id, identity in self.own.items():
+            at = wire.find_entry(data, start, header.body, step, key_id)
+            if at >= 0:
+                return identity, data[at : at + step]
+        raise NotAddressedError
+
+    def _refuse_time(self, sent_at: int, now: int) -> None:
+        age = (now - sent_at) / clocks.SECOND
+        if age < 0:
+            raise FutureError(
+                f"stamped {-age:.3f} s ahead; max_future is {self.policy.max_future} s; "
+                "compare the clocks"
+            )
+        note = ""
+        if self._watch.is_back:
+            note = "; this receiver's clock stepped back, see reset_clock()"
+        raise StaleError(
+            f"{age:.3f} s old; max_age is {self.policy.max_age} s; compare the clocks{note}"
+        )
+
+    def _why_not_trusted(self, peer: Peer, now: int) -> str:
+        name = repr(peer.name)
+        if peer.revoked:
+            return f"{name} is revoked"
+        if now < peer.begins:
+            return f"{name} is not valid yet"
+        if now >= peer.ends:
+            return f"{name} has expired"
+        return f"{name} may not send in the context {self.context!r}"
+
+    def _refuse(self, error: RejectedError, data: bytes) -> None:
+        """Say whose envelope it claims to be, then count and log."""
+        name = None
+        if error.verified or not isinstance(error, _BEFORE_HEADER):
+            error.claimed_sender = data[8:24]
+            name = self._senders.name_of(error.claimed_sender)
+        self._tally.refuse(error, name)
+
+    def __repr__(self) -> str:
+        """Return where it opens and for whom."""
+        own = ", ".join(key_id.hex() for key_id in self.own) or "everyone"
+        return f"<Opener in {self.context!r} for {own}>"
+
+
+_BEFORE_HEADER: Final = (MalformedError, TooLargeError, VersionError)
+
+
+def _identities(identity: Identity | Sequence[Identity] | None) -> dict[bytes, Identity]:
+    """Return the receiver's identities by key id, in the order given."""
+    if identity is None:
+        return {}
+    several = [identity] if isinstance(identity, Identity) else identity
+    if not isinstance(several, list | tuple):
+        raise UsageError("identity is an Identity, or a list of them")
+    own = {}
+    for one in several:
+        if not isinstance(one, Identity):
+            raise UsageError("identity is an Identity, or a list of them")
+        own[one.key_id] = one
+    return own
+
+
+def _domain(domain: str | None, own: dict[bytes, Identity], *, shared: bool) -> str:
+    """Return the name of the replay domain (SPEC 8.1)."""
+    if domain is not None:
+        if type(domain) is not str or not domain:
+            raise UsageError("domain is a non-empty str that names the replay domain")
+        return domain
+    if shared and len(own) != 1:
+        raise UsageError(
+            "a replay store used without an identity, or with several, needs the name of its "
+            "domain: domain=...; keep the name across a rotation of keys"
+        )
+    return next(iter(own)).hex() if own else "-"
+
+
+def _why_policy(policy: Policy, header: wire.Header, bundles: int) -> str:
+    if header.kind != SEALED and policy.require == "sealed":
+        return "signed only; sealed is required"
+    if policy.addressed and not header.recipients:
+        return "for everyone in the context; addressed is required"
+    if header.flags & BUNDLE > bundles:
+        return "a bundle; open it with open_bundle()"
+    if header.flags & REPLY:
+        return "a reply to another request, or to none"
+    return "no reply, where the reply to a request is expected"

@@ -1,0 +1,70 @@
+"""Replay memory that lives and ends with the process (SPEC 8.7).
+
+Rules of this file: it keeps guards and knows when its memory began. What an
+earlier process accepted it cannot know, so it refuses what could be from then.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from envelope import clock as clocks
+from envelope import stream as streams
+from envelope.clock import Clock
+from envelope.forks import process
+from envelope.policy import Policy
+from envelope.replay.guard import NEVER, Guard
+from envelope.replay.store import ReplayStore
+
+
+class MemoryReplayStore(ReplayStore):
+    """Replay memory in this process alone. Thread-safe; not shared by fork.
+
+    After a restart it is empty. Unless told that no earlier life used these keys,
+    it therefore refuses (``before_start``) what is not stamped later than its own
+    start plus the policy's ``max_future``: for about two seconds after a start
+    nothing from outside is accepted. That protects a restart as long as the
+    wall clock is not set back, and ``max_future`` not lowered, between two lives.
+
+    A forked child that uses its parent's store gets ``store_unavailable``.
+    """
+
+    def __init__(self, *, first_life: bool = False, clock: Clock = clocks.wall) -> None:
+        """Begin an empty memory.
+
+        Args:
+            first_life: the receiver's keys, or its domain, were never used
+                before; then there is nothing to remember and nothing to wait for.
+                Declaring it after a restart permits replays.
+            clock: wall clock in Unix microseconds.
+        """
+        self._start = clock()
+        self._first_life = first_life
+        self._birth = streams.birth()
+        self._cold = NEVER
+        self._guards: dict[tuple[str, bytes, str], Guard] = {}
+        self._lock = threading.RLock()
+        process.adopt(self)
+
+    def guard(self, domain: str, sender: bytes, context: str, policy: Policy) -> Guard:
+        """Return the guard of one sender; see ``ReplayStore``. Raises nothing."""
+        with self._lock:
+            cold = self._start + int(policy.max_future * clocks.SECOND)
+            if not self._first_life and cold > self._cold:
+                self._cold = cold
+                for known in self._guards.values():
+                    known.cold = cold
+            place = (domain, sender, context)
+            found = self._guards.get(place)
+            if found is None:
+                found = self._guards[place] = Guard(cold=self._cold, birth=self._birth)
+            return found
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to keep."""
+
+    def state(self) -> dict[tuple[str, bytes, str], object]:
+        """Return all that decides a verdict, as values; untouched guards are left out."""
+        with self._lock:
+            states = {place: guard.state() for place, guard in self._guards.items()}
+        return {place: state for place, state in states.items() if state != (NEVER, ())}

@@ -1,0 +1,212 @@
+"""What an opener counts, and what it logs of refusals.
+
+Rules of this file:
+
+- Counting is a few additions under one lock. Reading builds a value that never
+  changes, at any time, while others open.
+- Until a signature was checked the sender is a claim, and has no counter.
+- A flood of refusals makes one log line for each code in a while, with a count
+  of those it stands for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from envelope import clock as clocks
+from envelope.clock import Clock
+from envelope.errors import CODES, RejectedError
+from envelope.forks import process
+from envelope.replay import Gaps, ReplayGuard
+
+_log = logging.getLogger("envelope.opener")
+
+LOG_EVERY: Final = 5 * clocks.SECOND
+"""At most one line for each code in this time. Short enough to see a mistake while
+one still looks at it; sixteen codes make at most some three lines a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderStats:
+    """What came of one sender, by name. Figures of gaps are SPEC 8.9's.
+
+    ``accepted``, ``messages`` and ``refused`` count what this opener saw; the
+    others describe the replay memory, which openers may share.
+
+    Attributes:
+        accepted: envelopes accepted.
+        messages: payloads in them (a bundle has many).
+        refused: by code, of envelopes that the sender did sign.
+        skipped: sequences that a newer one passed over.
+        late: of those, accepted later.
+        missing: not here yet, still welcome.
+        lost: not here, and too late now.
+        unseen: before the first one accepted of a stream; a late joiner cannot
+            tell these from loss.
+        streams: streams in memory.
+    """
+
+    accepted: int = 0
+    messages: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    late: int = 0
+    missing: int = 0
+    lost: int = 0
+    unseen: int = 0
+    streams: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """One reading of an opener's counters.
+
+    Attributes:
+        accepted: envelopes accepted.
+        messages: payloads in them.
+        refused: by code, every refusal; a code that did not occur is absent.
+        senders: by the peer's name, those that had an envelope verified.
+        clock_stepped_back: how often the wall clock was seen to step back by more
+            than ``max_future``; since then the highest reading is in force.
+    """
+
+    accepted: int
+    messages: int
+    refused: Mapping[str, int]
+    senders: Mapping[str, SenderStats]
+    clock_stepped_back: int
+
+
+class SenderTally:
+    """The running counters of one key id; the opener adds to them."""
+
+    __slots__ = ("accepted", "guard", "messages", "name", "refused")
+
+    def __init__(self, name: str, guard: ReplayGuard) -> None:
+        self.name = name
+        self.guard = guard
+        self.accepted = 0
+        self.messages = 0
+        self.refused: dict[str, int] = {}
+
+
+class Tally:
+    """The running counters of an opener. Thread-safe."""
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_codes",
+        "_lock",
+        "_next_line",
+        "_senders",
+        "_unsaid",
+    )
+
+    def __init__(self, clock: Clock = clocks.monotonic) -> None:
+        """Begin at zero; the clock, monotonic microseconds, spaces the log lines."""
+        self._clock = clock
+        self._lock = threading.RLock()
+        process.adopt(self)
+        self._codes = dict.fromkeys(CODES, 0)
+        self._next_line = dict.fromkeys(CODES, -LOG_EVERY)
+        self._unsaid = dict.fromkeys(CODES, 0)
+        self._senders: dict[bytes, SenderTally] = {}
+
+    def sender(self, key_id: bytes, name: str, guard: ReplayGuard) -> SenderTally:
+        """Return the counters of a sender whose signature was verified."""
+        with self._lock:
+            found = self._senders.get(key_id)
+            if found is None:
+                found = self._senders[key_id] = SenderTally(name, guard)
+            return found
+
+    def accept(self, sender: SenderTally, messages: int) -> None:
+        """Count one accepted envelope."""
+        with self._lock:
+            sender.accepted += 1
+            sender.messages += messages
+
+    def refuse(self, error: RejectedError, name: str | None) -> None:
+        """Count one refusal and, now and then, log it.
+
+        Args:
+            error: with ``claimed_sender`` filled in.
+            name: of the peer that the claim points at, if there is one.
+        """
+        code = error.code
+        now = self._clock()
+        with self._lock:
+            self._codes[code] += 1
+            if error.verified and error.claimed_sender in self._senders:
+                refused = self._senders[error.claimed_sender].refused
+                refused[code] = refused.get(code, 0) + 1
+            if now < self._next_line[code]:
+                self._unsaid[code] += 1
+                return
+            self._next_line[code] = now + LOG_EVERY
+            unsaid, self._unsaid[code] = self._unsaid[code], 0
+        who = "no sender decoded"
+        if error.claimed_sender is not None:
+            label = "signed by" if error.verified else "claimed sender"
+            who = f"{label} {error.claimed_sender.hex()}" + (f" ({name})" if name else "")
+        more = f"; {unsaid} more of this code since the last line" if unsaid else ""
+        _log.warning("envelope refused, %s; %s%s", error, who, more)
+
+    def read(self, steps: int) -> Stats:
+        """Return the counters as they are now, and the clock's steps with them."""
+        with self._lock:
+            refused = {code: count for code, count in self._codes.items() if count}
+            senders = [
+                (s.name, s.accepted, s.messages, dict(s.refused), s.guard)
+                for s in self._senders.values()
+            ]
+        by_name: dict[str, SenderStats] = {}
+        for name, accepted, messages, codes, guard in senders:
+            one = _of(accepted, messages, codes, guard.gaps())
+            by_name[name] = _sum((by_name[name], one)) if name in by_name else one
+        return Stats(
+            accepted=sum(s.accepted for s in by_name.values()),
+            messages=sum(s.messages for s in by_name.values()),
+            refused=refused,
+            senders=by_name,
+            clock_stepped_back=steps,
+        )
+
+
+def _of(accepted: int, messages: int, codes: dict[str, int], gaps: Gaps) -> SenderStats:
+    return SenderStats(
+        accepted=accepted,
+        messages=messages,
+        refused=codes,
+        skipped=gaps.skipped,
+        late=gaps.late,
+        missing=gaps.missing,
+        lost=gaps.lost,
+        unseen=gaps.unseen,
+        streams=gaps.streams,
+    )
+
+
+def _sum(parts: Iterable[SenderStats]) -> SenderStats:
+    """Add up the keys of one name (a rotation)."""
+    parts = list(parts)
+    refused: dict[str, int] = {}
+    for part in parts:
+        for code, count in part.refused.items():
+            refused[code] = refused.get(code, 0) + count
+    return SenderStats(
+        accepted=sum(part.accepted for part in parts),
+        messages=sum(part.messages for part in parts),
+        refused=refused,
+        skipped=sum(part.skipped for part in parts),
+        late=sum(part.late for part in parts),
+        missing=sum(part.missing for part in parts),
+        lost=sum(part.lost for part in parts),
+        unseen=sum(part.unseen for part in parts),
+        streams=sum(part.streams for part in parts),
+    )

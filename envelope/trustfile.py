@@ -1,0 +1,94 @@
+"""Trust files: TOML to tables, with the line of every mistake (SPEC 13.3).
+
+Rules of this file: it knows TOML and its keys, not what makes a peer valid. A
+key that is not in the specification is an error: a misspelt ``topics`` would
+otherwise allow everything.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from envelope.errors import TrustFileError
+
+_REQUIRED: Final = ("name", "key", "contexts")
+_OPTIONAL: Final = ("topics", "not_before", "not_after", "revoked")
+_MAX_FILE: Final = 64 * 2**20
+"""Two hundred thousand peers; beyond that the file is a mistake."""
+
+
+class PeerTable(NamedTuple):
+    """One ``[[peer]]`` of a trust file."""
+
+    line: int
+    key: str
+    fields: dict[str, Any]
+    """Everything but the key, as keyword arguments of ``Peer``."""
+
+
+def read(path: Path) -> list[PeerTable]:
+    """Read a trust file.
+
+    Raises:
+        TrustFileError: missing, unreadable, no TOML, or not a list of peers.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE + 1)
+    except FileNotFoundError:
+        raise TrustFileError(f"{path} does not exist") from None
+    except OSError as error:
+        raise TrustFileError(f"cannot read {path}: {error.strerror}") from None
+    if len(raw) > _MAX_FILE:
+        raise TrustFileError(f"{path} is larger than any trust file")
+    try:
+        content = raw.decode()
+    except UnicodeDecodeError:
+        raise TrustFileError(f"{path} is not UTF-8") from None
+    try:
+        document = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        # tomllib's own text ends in "(at line 3, column 5)".
+        raise TrustFileError(f"{path}: {error}") from None
+    except RecursionError:
+        raise TrustFileError(f"{path}: nested too deeply") from None
+    for name in document:
+        if name != "peer":
+            raise TrustFileError(f"{path}: unknown key {name!r}; expected [[peer]]")
+    tables = document.get("peer", [])
+    if not isinstance(tables, list):
+        raise TrustFileError(f"{path}: peer is written [[peer]], once for each peer")
+    lines = _header_lines(content, len(tables))
+    return [_check(path, line, table) for line, table in zip(lines, tables, strict=True)]
+
+
+def _header_lines(content: str, count: int) -> list[int]:
+    """Return the line of each ``[[peer]]``, or line 1 where they cannot be told."""
+    lines = [
+        number
+        for number, line in enumerate(content.splitlines(), 1)
+        if re.match(r"\s*\[\[\s*(peer|\"peer\"|'peer')\s*\]\]", line)
+    ]
+    # Inline tables or a header inside a multi-line string: no line is better than a wrong one.
+    return lines if len(lines) == count else [1] * count
+
+
+def _check(path: Path, line: int, table: Any) -> PeerTable:
+    where = f"{path}, line {line}"
+    if not isinstance(table, Mapping):
+        raise TrustFileError(f"{where}: a peer is a table")
+    for name in table:
+        if name not in _REQUIRED + _OPTIONAL:
+            raise TrustFileError(f"{where}: unknown key {name!r}")
+    for name in _REQUIRED:
+        if name not in table:
+            raise TrustFileError(f"{where}: {name} is missing")
+    fields = dict(table)
+    key = fields.pop("key")
+    if not isinstance(key, str):
+        raise TrustFileError(f"{where}: key is an envpub1... text")
+    return PeerTable(line, key, fields)

@@ -1,0 +1,135 @@
+"""SecureSocket for asyncio: the same behaviour around a ``zmq.asyncio.Socket``.
+
+Rules of this file: those of ``envelope.zeromq.socket``; only the waiting differs.
+Sealing and opening take tens of microseconds and happen in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+import zmq.asyncio
+
+from envelope import clock
+from envelope.errors import UsageError
+from envelope.message import Message
+from envelope.opener import Opener
+from envelope.sealer import Sealer
+from envelope.stats import Stats
+from envelope.zeromq import seam
+from envelope.zeromq.seam import OnRejected, Seam, Topic
+
+
+class SecureSocket:
+    """A ZeroMQ socket for asyncio whose every message is sealed and opened.
+
+    As ``envelope.zeromq.SecureSocket``, method by method; one task at a time may
+    receive. A cancelled ``recv`` loses no message.
+
+    Attributes:
+        socket: the ``zmq.asyncio.Socket`` inside, for options, ``bind``, ``subscribe``.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.asyncio.Socket,
+        *,
+        sealer: Sealer | None = None,
+        opener: Opener | None = None,
+        on_rejected: OnRejected | None = None,
+    ) -> None:
+        """Wrap a socket; arguments and errors are those of the synchronous one."""
+        if not isinstance(socket, zmq.asyncio.Socket):
+            raise UsageError("socket is a zmq.asyncio.Socket")
+        self.socket = socket
+        self._seam = Seam(socket.socket_type, sealer, opener, on_rejected)
+
+    async def send(self, payload: bytes, topic: Topic = None, *, flags: int = 0) -> None:
+        """Seal and send one payload; see ``envelope.zeromq.SecureSocket.send``."""
+        await self.socket.send_multipart(self._seam.seal(payload, topic), flags)
+
+    async def send_many(
+        self, payloads: Sequence[bytes], topic: Topic = None, *, flags: int = 0
+    ) -> None:
+        """Seal and send payloads in bundles; see ``envelope.zeromq.SecureSocket.send_many``."""
+        for frames in self._seam.seal_many(payloads, topic):
+            await self.socket.send_multipart(frames, flags)
+
+    async def send_object(self, value: Any, topic: Topic = None, *, flags: int = 0) -> None:
+        """Encode, seal and send an object; see ``envelope.zeromq.SecureSocket.send_object``."""
+        await self.send(seam.encode(value), topic, flags=flags)
+
+    async def recv(self, flags: int = 0, *, strict: bool = False) -> Message:
+        """Receive the next message that passes; see ``envelope.zeromq.SecureSocket.recv``."""
+        if not self._seam.ready:
+            await self._receive(flags, strict=strict)
+        return self._seam.ready.popleft()
+
+    async def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
+        """Receive one envelope; see ``envelope.zeromq.SecureSocket.recv_bundle``."""
+        if not self._seam.ready:
+            await self._receive(flags, strict=strict)
+        messages = list(self._seam.ready)
+        self._seam.ready.clear()
+        return messages
+
+    async def recv_object(self, flags: int = 0, *, strict: bool = False) -> Any:
+        """Receive the next object; see ``envelope.zeromq.SecureSocket.recv_object``."""
+        while True:
+            found = self._seam.decode(await self.recv(flags, strict=strict), strict=strict)
+            if found is not None:
+                return found[0]
+
+    async def poll(self, timeout: int | None = None) -> bool:  # noqa: ASYNC109 (zmq's name, in ms)
+        """Tell whether there is something to look at; see ``envelope.zeromq.SecureSocket.poll``."""
+        if self._seam.ready or self._seam.pending is not None:
+            return True
+        return bool(await self.socket.poll(timeout))
+
+    async def _receive(self, flags: int, *, strict: bool) -> None:
+        """Fill ``ready`` with the messages of one envelope."""
+        self._seam.check_receives()
+        frames = self._seam.pending
+        if frames is None:
+            frames = await self.socket.recv_multipart(flags)
+        if self._seam.open(frames, strict=strict):
+            return
+        timeout = 0 if flags & zmq.NOBLOCK else self.socket.rcvtimeo
+        end = clock.monotonic() + timeout * 1000
+        refused = 1
+        while True:
+            # A flood of refusals must not starve the other tasks of the loop.
+            await asyncio.sleep(0)
+            if timeout >= 0:
+                left = max(0, end - clock.monotonic()) // 1000
+                if (not left and refused >= seam.MAX_REFUSED) or not await self.socket.poll(left):
+                    raise zmq.Again
+            if self._seam.open(await self.socket.recv_multipart(), strict=strict):
+                return
+            refused += 1
+
+    @property
+    def stats(self) -> Stats:
+        """The opener's counters; see ``envelope.zeromq.SecureSocket.stats``."""
+        return self._seam.stats
+
+    def close(self, linger: int | None = None) -> None:
+        """Close the socket inside."""
+        self.socket.close(linger)
+
+    async def __aenter__(self) -> Self:
+        """Return this."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the socket inside."""
+        self.close()

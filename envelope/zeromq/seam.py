@@ -1,0 +1,206 @@
+"""Between messages and frames: what both kinds of socket share, without I/O.
+
+Rules of this file:
+
+- On the wire a message is its bound frames, in clear and signed, then one
+  envelope. A PUB/SUB topic is the first bound frame, so brokers route by it.
+- What a refusal does to a receive loop is decided here, once.
+- A publisher has a stream for each topic, so that the gap figures of a subscriber
+  that asked for some topics only are true.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import zmq
+
+from envelope import codec
+from envelope.errors import MalformedError, RejectedError, StoreUnavailableError, UsageError
+from envelope.message import Message
+from envelope.opener import Opener
+from envelope.sealer import Sealer
+from envelope.stats import Stats
+
+OnRejected = Callable[[RejectedError], None]
+Topic = bytes | str | None
+
+MAX_REFUSED: Final = 1000
+"""Refused messages that one non-blocking receive passes over: a flood must not
+turn a call that promised to return at once into one that does not."""
+
+_MAX_TOPIC_STREAMS: Final = 32
+"""Streams of a publisher, one for each topic. Half of what a receiver remembers of
+one sender by default, so that a restart of the publisher evicts only the dead."""
+
+_MAX_COUNT: Final = 256
+_MAX_BYTES: Final = 65_536
+"""What ``send_many`` puts into one bundle at most: beyond, nothing gets cheaper."""
+
+_SENDS: Final = frozenset({zmq.PUB, zmq.PUSH, zmq.PAIR})
+_RECEIVES: Final = frozenset({zmq.SUB, zmq.PULL, zmq.PAIR})
+
+
+class Seam:
+    """Seals what a socket sends and opens what it receives. Not thread-safe.
+
+    Attributes:
+        ready: messages of a bundle that were opened and not handed out yet.
+        pending: frames to offer again, since the replay store could not answer.
+    """
+
+    def __init__(
+        self,
+        socket_type: int,
+        sealer: Sealer | None,
+        opener: Opener | None,
+        on_rejected: OnRejected | None,
+    ) -> None:
+        """See ``SecureSocket``."""
+        name = zmq.SocketType(socket_type).name
+        if socket_type not in _SENDS | _RECEIVES:
+            raise UsageError(
+                f"{name} sockets are not supported yet; PUB, SUB, PUSH, PULL, PAIR are"
+            )
+        if sealer is None and opener is None:
+            raise UsageError("a SecureSocket needs a sealer to send or an opener to receive")
+        if sealer is not None and (not isinstance(sealer, Sealer) or socket_type not in _SENDS):
+            raise UsageError(f"a {name} socket does not send, or sealer is not a Sealer")
+        if opener is not None and (not isinstance(opener, Opener) or socket_type not in _RECEIVES):
+            raise UsageError(f"a {name} socket does not receive, or opener is not an Opener")
+        if on_rejected is not None and not callable(on_rejected):
+            raise UsageError("on_rejected is a function that takes a RejectedError")
+        # Whoever answers in sealed envelopes must not be talked to in the open.
+        if opener is not None and sealer is not None and sealer.sealed:
+            opener = opener.stricter(require="sealed", addressed=socket_type == zmq.PAIR)
+        self._sealer = sealer
+        self._opener = opener
+        self._on_rejected = on_rejected
+        self._by_topic: OrderedDict[bytes, Sealer] | None = (
+            OrderedDict() if socket_type == zmq.PUB else None
+        )
+        self.ready: deque[Message] = deque()
+        self.pending: list[bytes] | None = None
+
+    def seal(self, payload: bytes, topic: Topic) -> list[bytes]:
+        """Return the frames of one payload."""
+        name = _as_topic(topic)
+        if name is None:
+            return [self._sealer_for(None).seal(payload)]
+        return [name, self._sealer_for(name).seal(payload, bound=(name,))]
+
+    def seal_many(self, payloads: Sequence[bytes], topic: Topic) -> Iterator[list[bytes]]:
+        """Yield the frames of bundles that hold the payloads, in order."""
+        name = _as_topic(topic)
+        sealer = self._sealer_for(name)
+        before = [] if name is None else [name]
+        for chunk in _chunks(payloads):
+            yield [*before, sealer.seal_bundle(chunk, bound=before)]
+
+    def _sealer_for(self, topic: bytes | None) -> Sealer:
+        sealer = self._sealer
+        if sealer is None:
+            raise UsageError("this socket has no sealer, so it does not send")
+        topics = self._by_topic
+        if topics is None or topic is None:
+            return sealer
+        found = topics.get(topic)
+        if found is None:
+            if len(topics) >= _MAX_TOPIC_STREAMS:
+                topics.popitem(last=False)
+            found = topics[topic] = sealer.sibling()
+        else:
+            topics.move_to_end(topic)
+        return found
+
+    def check_receives(self) -> None:
+        """Check that there is an opener.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self._opener is None:
+            raise UsageError("this socket has no opener, so it does not receive")
+
+    @property
+    def stats(self) -> Stats:
+        """The opener's counters."""
+        self.check_receives()
+        assert self._opener is not None
+        return self._opener.stats
+
+    def open(self, frames: list[bytes], *, strict: bool) -> bool:
+        """Open what arrived and put its messages into ``ready``.
+
+        Returns:
+            Whether there is something in ``ready`` now; False after a refusal.
+
+        Raises:
+            StoreUnavailableError: the frames are kept in ``pending``.
+            RejectedError: refused, if ``strict``.
+        """
+        assert self._opener is not None
+        self.pending = None
+        try:
+            self.ready.extend(self._opener.open_bundle(frames[-1], bound=frames[:-1]))
+        except StoreUnavailableError:
+            # An outage of the store must not drain a queue.
+            self.pending = frames
+            raise
+        except RejectedError as error:
+            self._report(error, strict=strict)
+            return False
+        return True
+
+    def decode(self, message: Message, *, strict: bool) -> tuple[Any] | None:
+        """Return the object of a message in a tuple, or None after a refusal.
+
+        Raises:
+            MalformedError: the payload is no object, if ``strict``.
+        """
+        assert self._opener is not None
+        try:
+            return (message.object(),)
+        except MalformedError as error:
+            self._opener.refuse(error, message)
+            self._report(error, strict=strict)
+            return None
+
+    def _report(self, error: RejectedError, *, strict: bool) -> None:
+        if self._on_rejected is not None:
+            self._on_rejected(error)
+        if strict:
+            raise error
+
+
+def _as_topic(topic: Topic) -> bytes | None:
+    if type(topic) is str:
+        return topic.encode()
+    if topic is not None and type(topic) is not bytes:
+        raise UsageError("topic is bytes or str")
+    return topic  # type: ignore[return-value]  # exact types were checked above
+
+
+def _chunks(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Split payloads by count and bytes; at least one in each."""
+    if type(payloads) not in (list, tuple):
+        raise UsageError("payloads is a list of bytes")
+    chunk: list[bytes] = []
+    size = 0
+    for payload in payloads:
+        if type(payload) is not bytes:
+            raise UsageError("payloads is a list of bytes")
+        if chunk and (len(chunk) >= _MAX_COUNT or size + len(payload) > _MAX_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(payload)
+        size += len(payload)
+    if chunk:
+        yield chunk
+
+
+def encode(value: Any) -> bytes:
+    """Return the payload of an object; see ``codec.encode_object``."""
+    return codec.encode_object(value)
