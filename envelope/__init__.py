@@ -20,6 +20,8 @@ from envelope.sealer import Sealer
 from envelope.stats import SenderStats, Stats
 from envelope.trust import Peer, TrustStore
 
+__version__ = "0.1.0"
+
 __all__ = [
     "EnvelopeError",
     "Identity",

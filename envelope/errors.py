@@ -59,7 +59,6 @@ class RejectedError(EnvelopeError):
 
     Attributes:
         code: the stable name of the reason (SPEC 12).
-        detail: one sentence for a person. Never payload, never a secret.
         claimed_sender: the key id in the header (16 bytes), or None if the
             envelope was refused before its header was decoded. It is a claim
             unless ``verified`` is true.
@@ -69,12 +68,17 @@ class RejectedError(EnvelopeError):
     code: ClassVar[str] = "rejected"
     summary: ClassVar[str] = "the envelope was refused"
 
+    has_header: ClassVar[bool] = True
+    """Whether the header had been decoded when this was found."""
+
     claimed_sender: bytes | None = None
     verified: bool = False
 
-    def __init__(self, detail: str | None = None) -> None:
-        """Take a sentence for a person, or the summary of the class."""
-        self.detail = self.summary if detail is None else detail
+    @property
+    def detail(self) -> str:
+        """One sentence for a person. Never payload, never a secret."""
+        # No __init__: a flood of refusals pays for every line that runs here.
+        return str(self.args[0]) if self.args else self.summary
 
     def __str__(self) -> str:
         """Return the code and the sentence."""
@@ -86,6 +90,7 @@ class TooLargeError(RejectedError):
 
     code = "too_large"
     summary = "larger than the policy allows"
+    has_header = False
 
 
 class MalformedError(RejectedError):
@@ -93,6 +98,7 @@ class MalformedError(RejectedError):
 
     code = "malformed"
     summary = "not an envelope, or not in its one encoding"
+    has_header = False
 
 
 class VersionError(RejectedError):
@@ -100,6 +106,7 @@ class VersionError(RejectedError):
 
     code = "version"
     summary = "a version of the envelope that this receiver does not speak"
+    has_header = False
 
 
 class PolicyError(RejectedError):

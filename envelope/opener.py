@@ -52,7 +52,6 @@ from envelope.errors import (
     TooLargeError,
     UnsealError,
     UsageError,
-    VersionError,
 )
 from envelope.identity import Identity
 from envelope.message import Arrival, Message
@@ -158,7 +157,11 @@ class Opener:
                 nothing was changed.
             UsageError: the caller's mistake: arguments of wrong types.
         """
-        return self._open(data, bound, in_reply_to, 0)[0]
+        try:
+            return self._check(data, bound, in_reply_to, 0)[0]
+        except RejectedError as error:
+            self._refuse(error, data)
+            raise
 
     def open_bundle(
         self, data: bytes, *, bound: Sequence[bytes] = (), in_reply_to: bytes | None = None
@@ -177,7 +180,11 @@ class Opener:
             RejectedError: as in ``open``; a bundle is delivered whole or not at all.
             UsageError: as in ``open``.
         """
-        return self._open(data, bound, in_reply_to, BUNDLE)
+        try:
+            return self._check(data, bound, in_reply_to, BUNDLE)
+        except RejectedError as error:
+            self._refuse(error, data)
+            raise
 
     def stricter(
         self, *, require: Literal["signed", "sealed"] = "signed", addressed: bool = False
@@ -198,7 +205,7 @@ class Opener:
     def refuse(self, error: RejectedError, message: Message) -> None:
         """Count and log that the application's layer refused a message's payload."""
         error.claimed_sender, error.verified = message.sender.key_id, True
-        self._tally.refuse(error, message.sender.name)
+        self._tally.refuse(error, self._senders.name_of)
 
     @property
     def stats(self) -> Stats:
@@ -212,31 +219,26 @@ class Opener:
         """
         self._watch.reset()
 
-    def _open(
-        self, data: bytes, bound: Sequence[bytes], in_reply_to: bytes | None, bundles: int
-    ) -> list[Message]:
-        """Run the checks; count and log whatever refuses."""
-        if type(data) is not bytes:
-            data = as_bytes(data, "an envelope")
-        frames = () if bound == () else check_bound(bound)
-        if in_reply_to is not None:
-            check_message_id(in_reply_to)
-        try:
-            return self._check(data, frames, in_reply_to, bundles)
-        except RejectedError as error:
-            self._refuse(error, data)
-            raise
-
-    def _check(
-        self, data: bytes, bound: tuple[bytes, ...], in_reply_to: bytes | None, bundles: int
+    def _check(  # noqa: C901 (the order of checks is one list, and read as one)
+        self,
+        data: bytes,
+        bound: Sequence[bytes],
+        in_reply_to: bytes | None,
+        bundles: int,
     ) -> list[Message]:
         """Steps 1 to 8 of SPEC 7.2; ``_deliver`` has the others."""
         policy = self.policy
-        # 1: size.
-        if len(data) + (sum(map(len, bound)) if bound else 0) > policy.max_size:
+        # The caller's mistakes, and 1: size.
+        if type(data) is not bytes:
+            data = as_bytes(data, "an envelope")
+        size = len(data)
+        if bound != ():
+            bound = check_bound(bound)
+            size += _size_of(bound)
+        if in_reply_to is not None:
+            check_message_id(in_reply_to)
+        if size > policy.max_size:
             raise TooLargeError(f"larger than {policy.max_size} bytes")
-        if len(bound) > MAX_BOUND_FRAMES:
-            raise TooLargeError(f"more than {MAX_BOUND_FRAMES} bound frames")
         # 2: decode.
         header = decode(data)
         kind, flags, n, key_id, stream, sequence, sent_at, reply, _, body_at = header
@@ -364,6 +366,12 @@ class Opener:
                 return identity, data[at : at + step]
         raise NotAddressedError
 
+    def _refuse(self, error: RejectedError, data: bytes) -> None:
+        """Say whose envelope it claims to be, then count and log."""
+        if error.has_header or error.verified:
+            error.claimed_sender = bytes(data[8:24])
+        self._tally.refuse(error, self._senders.name_of)
+
     def _refuse_time(self, sent_at: int, now: int) -> None:
         age = (now - sent_at) / clocks.SECOND
         if age < 0:
@@ -388,21 +396,10 @@ class Opener:
             return f"{name} has expired"
         return f"{name} may not send in the context {self.context!r}"
 
-    def _refuse(self, error: RejectedError, data: bytes) -> None:
-        """Say whose envelope it claims to be, then count and log."""
-        name = None
-        if error.verified or not isinstance(error, _BEFORE_HEADER):
-            error.claimed_sender = data[8:24]
-            name = self._senders.name_of(error.claimed_sender)
-        self._tally.refuse(error, name)
-
     def __repr__(self) -> str:
         """Return where it opens and for whom."""
         own = ", ".join(key_id.hex() for key_id in self.own) or "everyone"
         return f"<Opener in {self.context!r} for {own}>"
-
-
-_BEFORE_HEADER: Final = (MalformedError, TooLargeError, VersionError)
 
 
 def _identities(identity: Identity | Sequence[Identity] | None) -> dict[bytes, Identity]:
@@ -432,6 +429,12 @@ def _domain(domain: str | None, own: dict[bytes, Identity], *, shared: bool) -> 
             "domain: domain=...; keep the name across a rotation of keys"
         )
     return next(iter(own)).hex() if own else "-"
+
+
+def _size_of(bound: tuple[bytes, ...]) -> int:
+    if len(bound) > MAX_BOUND_FRAMES:
+        raise TooLargeError(f"more than {MAX_BOUND_FRAMES} bound frames")
+    return sum(map(len, bound))
 
 
 def _why_policy(policy: Policy, header: wire.Header, bundles: int) -> str:

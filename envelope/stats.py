@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -94,6 +94,18 @@ class SenderTally:
         self.refused: dict[str, int] = {}
 
 
+class _Code:
+    """The running counter of one code, and what the log has said of it."""
+
+    __slots__ = ("count", "next_line", "said")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.next_line = 0
+        self.said = 0
+        """The count when the last line was written."""
+
+
 class Tally:
     """The running counters of an opener. Thread-safe."""
 
@@ -102,9 +114,7 @@ class Tally:
         "_clock",
         "_codes",
         "_lock",
-        "_next_line",
         "_senders",
-        "_unsaid",
     )
 
     def __init__(self, clock: Clock = clocks.monotonic) -> None:
@@ -112,9 +122,7 @@ class Tally:
         self._clock = clock
         self._lock = threading.RLock()
         process.adopt(self)
-        self._codes = dict.fromkeys(CODES, 0)
-        self._next_line = dict.fromkeys(CODES, -LOG_EVERY)
-        self._unsaid = dict.fromkeys(CODES, 0)
+        self._codes = {code: _Code() for code in CODES}
         self._senders: dict[bytes, SenderTally] = {}
 
     def sender(self, key_id: bytes, name: str, guard: ReplayGuard) -> SenderTally:
@@ -131,28 +139,28 @@ class Tally:
             sender.accepted += 1
             sender.messages += messages
 
-    def refuse(self, error: RejectedError, name: str | None) -> None:
+    def refuse(self, error: RejectedError, name_of: Callable[[bytes], str | None]) -> None:
         """Count one refusal and, now and then, log it.
 
         Args:
             error: with ``claimed_sender`` filled in.
-            name: of the peer that the claim points at, if there is one.
+            name_of: returns the name that a key id stands for, if any.
         """
-        code = error.code
+        code = self._codes[error.code]
         now = self._clock()
         with self._lock:
-            self._codes[code] += 1
+            code.count += 1
             if error.verified and error.claimed_sender in self._senders:
                 refused = self._senders[error.claimed_sender].refused
-                refused[code] = refused.get(code, 0) + 1
-            if now < self._next_line[code]:
-                self._unsaid[code] += 1
+                refused[error.code] = refused.get(error.code, 0) + 1
+            if now < code.next_line:
                 return
-            self._next_line[code] = now + LOG_EVERY
-            unsaid, self._unsaid[code] = self._unsaid[code], 0
+            code.next_line = now + LOG_EVERY
+            unsaid, code.said = code.count - code.said - 1, code.count
         who = "no sender decoded"
         if error.claimed_sender is not None:
             label = "signed by" if error.verified else "claimed sender"
+            name = name_of(error.claimed_sender)
             who = f"{label} {error.claimed_sender.hex()}" + (f" ({name})" if name else "")
         more = f"; {unsaid} more of this code since the last line" if unsaid else ""
         _log.warning("envelope refused, %s; %s%s", error, who, more)
@@ -160,7 +168,7 @@ class Tally:
     def read(self, steps: int) -> Stats:
         """Return the counters as they are now, and the clock's steps with them."""
         with self._lock:
-            refused = {code: count for code, count in self._codes.items() if count}
+            refused = {name: code.count for name, code in self._codes.items() if code.count}
             senders = [
                 (s.name, s.accepted, s.messages, dict(s.refused), s.guard)
                 for s in self._senders.values()

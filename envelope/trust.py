@@ -142,7 +142,7 @@ def _topics(name: str, topics: Sequence[str | bytes] | None) -> tuple[bytes, ...
     prefixes = tuple(topic.encode() if type(topic) is str else topic for topic in topics)
     if not prefixes or not all(type(prefix) is bytes for prefix in prefixes):
         raise UsageError(f"peer {name!r}: topics is a non-empty list of str or bytes, or None")
-    return prefixes  # type: ignore[return-value]  # checked in the line above
+    return prefixes
 
 
 def _unix_us(name: str, date: datetime | None, *, default: int) -> int:

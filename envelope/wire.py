@@ -46,6 +46,7 @@ NONCE_AT: Final = 56
 _HEADER = struct.Struct(">3sBBBH16s16sQQ24s")
 _PREFIX = struct.Struct(">3sBBBH16s16s")
 _unpack = _HEADER.unpack_from
+_new = tuple.__new__
 
 pack_times = struct.Struct(">QQ").pack
 """pack_times(sequence, sent_at) -> the 16 bytes at offset 40."""
@@ -99,7 +100,11 @@ def decode(data: bytes) -> Header:
         key_block = FIXED_SIZE
         in_reply_to = None
     body = _find_body(data, kind, n, key_block)
-    return Header(kind, flags, n, sender, stream, sequence, sent_at, in_reply_to, key_block, body)
+    # Header(...) itself would cost as much as all the checks above.
+    return _new(
+        Header,
+        (kind, flags, n, sender, stream, sequence, sent_at, in_reply_to, key_block, body),
+    )
 
 
 def _find_body(data: bytes, kind: int, n: int, key_block: int) -> int:

@@ -180,7 +180,7 @@ def _as_topic(topic: Topic) -> bytes | None:
         return topic.encode()
     if topic is not None and type(topic) is not bytes:
         raise UsageError("topic is bytes or str")
-    return topic  # type: ignore[return-value]  # exact types were checked above
+    return topic
 
 
 def _chunks(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:

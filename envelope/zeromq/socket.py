@@ -60,7 +60,7 @@ class SecureSocket:
         if not isinstance(socket, zmq.Socket) or isinstance(socket, zmq.asyncio.Socket):
             raise UsageError("socket is a zmq.Socket; for asyncio use envelope.zeromq.aio")
         self.socket = socket
-        self._seam = Seam(socket.socket_type, sealer, opener, on_rejected)
+        self._seam = Seam(int(socket.get(zmq.TYPE)), sealer, opener, on_rejected)
 
     def send(self, payload: bytes, topic: Topic = None, *, flags: int = 0) -> None:
         """Seal and send one payload.
@@ -166,7 +166,7 @@ class SecureSocket:
             frames = self.socket.recv_multipart(flags)
         if self._seam.open(frames, strict=strict):
             return
-        timeout = 0 if flags & zmq.NOBLOCK else self.socket.rcvtimeo
+        timeout = 0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO))
         end = clock.monotonic() + timeout * 1000
         refused = 1
         while True:

@@ -1,0 +1,89 @@
+# envelope: how to see it, change it and prove it. `make` lists the targets.
+#
+# A fresh machine needs Python 3.11 or newer and make. Each target makes the virtual
+# environment that it needs, from requirements that are pinned by hash.
+
+PYTHON ?= python3
+DEV := .venv
+RUN := .venv-demo
+BIN := $(DEV)/bin
+
+export PYTHONDONTWRITEBYTECODE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format types arrows unit docs vectors wheel bench fuzz picture lock clean
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(RUN)/.stamp ## Zeek events through a hostile proxy, every lie of it named
+	@$(RUN)/bin/python -m envelope.cli demo $(ARGS)
+
+test: check ## everything a change must pass, but the wheel
+
+check: lint types arrows unit
+
+lint: $(DEV)/.stamp ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(DEV)/.stamp ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(DEV)/.stamp ## mypy, strict
+	$(BIN)/mypy
+
+arrows: $(DEV)/.stamp ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: $(DEV)/.stamp ## pytest with branch coverage, and the coverage bars
+	rm -f .coverage .coverage.*
+	PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -X dev -bb -m coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include="$$(cat tests/core.txt | paste -sd, -)"
+
+vectors: $(DEV)/.stamp ## generate tests/vectors/*.json and the example of SPEC.md anew
+	$(BIN)/python tests/vectors/generate.py
+
+wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the way
+	PYTHON=$(PYTHON) bash .ci/wheel
+
+bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
+	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
+
+fuzz: $(DEV)/.stamp ## throw bytes at every parser for MINUTES (default 1)
+	$(BIN)/python fuzz/run.py --minutes $(or $(MINUTES),1)
+
+picture: $(RUN)/.stamp ## draw docs/demo.svg anew
+	$(RUN)/bin/python -m envelope.cli demo --seed 7 --svg docs/demo.svg
+
+lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --upgrade --group dev --extra cli pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+
+clean: ## remove what the targets made
+	rm -rf $(DEV) $(RUN) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
+define make_venv
+	@rm -rf $(1)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "envelope needs Python 3.11 or newer: make $@ PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(1) || { rm -rf $(1); \
+	  echo "Python has no venv module here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "installing what $(2) pins into $(1)"
+	@$(1)/bin/python -m pip install --quiet --require-hashes --requirement $(2)
+	@echo "$(CURDIR)" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/envelope-here.pth"
+	@touch $(1)/.stamp
+endef
+
+$(DEV)/.stamp: requirements/dev.txt
+	$(call make_venv,$(DEV),requirements/dev.txt)
+
+$(RUN)/.stamp: requirements/run.txt
+	$(call make_venv,$(RUN),requirements/run.txt)
