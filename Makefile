@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit docs vectors wheel bench fuzz picture lock clean
+.PHONY: help demo test check lint format types arrows unit docs vectors wheel bench picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,9 +53,6 @@ wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the 
 
 bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
-
-fuzz: $(DEV)/.stamp ## throw bytes at every parser for MINUTES (default 1)
-	$(BIN)/python fuzz/run.py --minutes $(or $(MINUTES),1)
 
 picture: $(RUN)/.stamp ## draw docs/demo.svg anew
 	$(RUN)/bin/python -m envelope.cli demo --seed 7 --svg docs/demo.svg
