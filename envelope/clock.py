@@ -37,6 +37,11 @@ def monotonic() -> int:
     return _monotonic_ns() // 1000
 
 
+def microseconds(seconds: float) -> int:
+    """Return a number of seconds in whole microseconds, to the nearest."""
+    return round(seconds * SECOND)
+
+
 class HighWater:
     """The highest reading of a wall clock so far (SPEC 7.2 step 6, 7.6). Thread-safe.
 
@@ -62,6 +67,7 @@ class HighWater:
         now = self._clock()
         if now >= self._highest:
             self._highest = now
+            self._is_back = False
             return now
         return self._behind(now)
 

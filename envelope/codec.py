@@ -7,6 +7,7 @@ announced count, nothing executes, and there is one encoding for each value.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -60,7 +61,7 @@ def decode_bundle(packed: bytes) -> list[bytes]:
     )
     unpacker.feed(memoryview(packed)[start:])
     try:
-        payloads = list(unpacker)
+        payloads = list(itertools.islice(unpacker, MAX_BUNDLE + 1))
     except (ValueError, msgpack.UnpackException, RecursionError):
         raise MalformedError(_NOT_A_BUNDLE) from None
     # Packing again settles count, trailing bytes and shortest forms in one go.

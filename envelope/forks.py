@@ -1,9 +1,10 @@
 """What a fork changes, told to all who need it: one counter, and fresh locks.
 
-Rules of this file: it knows nothing of envelopes. ``process.life`` differs in a
-forked child, at once and in every thread. A lock that some thread of the parent
-held at the fork would stay locked in the child for ever; whoever owns a lock has
-it replaced there by ``adopt``.
+Rules of this file: it knows nothing of envelopes. ``process.life()`` differs in a
+forked child: the fork hook says so, and the process id is compared too, for a fork
+that went around Python. A lock that some thread of the parent held at the fork
+would stay locked in the child for ever; whoever owns a lock has it replaced there
+by ``adopt``.
 """
 
 from __future__ import annotations
@@ -23,18 +24,26 @@ class Owner(Protocol):
 class _Process:
     """This process, as opposed to the one it was forked from."""
 
-    __slots__ = ("_owners", "life")
+    __slots__ = ("_life", "_owners", "_pid")
 
     def __init__(self) -> None:
-        self.life = 0
+        self._life = 0
+        self._pid = os.getpid()
         self._owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def adopt(self, owner: Owner) -> None:
         """Replace the owner's lock in every forked child."""
         self._owners.add(owner)
 
+    def life(self) -> int:
+        """Return a number that no ancestor of this process has."""
+        if os.getpid() != self._pid:
+            self._renew()
+        return self._life
+
     def _renew(self) -> None:
-        self.life += 1
+        self._pid = os.getpid()
+        self._life += 1
         for owner in list(self._owners):
             owner._lock = threading.RLock()  # noqa: SLF001 (what an Owner is for)
 

@@ -85,7 +85,8 @@ class PublicIdentity:
 
     def __repr__(self) -> str:
         """Return a short form for people: the key id."""
-        return f"<PublicIdentity {self.key_id.hex()}>"
+        key_id = getattr(self, "key_id", b"")  # A traceback may show one half made.
+        return f"<PublicIdentity {key_id.hex()}>"
 
     def __eq__(self, other: object) -> bool:
         """Compare by both keys."""
@@ -124,6 +125,13 @@ class Identity:
         "_x_secret",
         "public",
     )
+    public: PublicIdentity
+    _seed: bytes
+    _sign_secret: bytes
+    _x_secret: bytes
+    _epoch_hedge: Hasher
+    _nonce_hedge: Hasher
+    _stream_hedge: Hasher
 
     def __init__(self, seed: bytes) -> None:
         """Take the seed: 32 bytes from a cryptographic source, never a password.
@@ -136,13 +144,14 @@ class Identity:
         signing_public, signing_secret = signing_keypair(H(32, b"env1-ed25519", key=seed))
         x_secret = H(32, b"env1-x25519", key=seed)
         hedge = H(32, b"env1-hedge", key=seed)
-        self._seed = seed
-        self._sign_secret = signing_secret
-        self._x_secret = x_secret
-        self._epoch_hedge: Hasher = hasher(b"env1-epoch", key=hedge)
-        self._nonce_hedge: Hasher = hasher(b"env1-nonce", key=hedge)
-        self._stream_hedge: Hasher = hasher(b"env1-stream", key=hedge)
-        self.public = PublicIdentity(signing_public + x25519_public(x_secret))
+        fix = object.__setattr__
+        fix(self, "public", PublicIdentity(signing_public + x25519_public(x_secret)))
+        fix(self, "_seed", seed)
+        fix(self, "_sign_secret", signing_secret)
+        fix(self, "_x_secret", x_secret)
+        fix(self, "_epoch_hedge", hasher(b"env1-epoch", key=hedge))
+        fix(self, "_nonce_hedge", hasher(b"env1-nonce", key=hedge))
+        fix(self, "_stream_hedge", hasher(b"env1-stream", key=hedge))
 
     @property
     def key_id(self) -> bytes:
@@ -217,7 +226,24 @@ class Identity:
 
     def __repr__(self) -> str:
         """Return the key id; never a secret."""
-        return f"<Identity {self.public.key_id.hex()}>"
+        public = getattr(self, "public", None)  # A traceback may show one half made.
+        return f"<Identity {public.key_id.hex() if public else 'of nobody'}>"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: an identity is one for good."""
+        raise AttributeError("Identity is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: an identity is one for good."""
+        raise AttributeError("Identity is immutable")
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to hand out the secret.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("the state of an Identity is its secret; see export()")
 
     def __copy__(self) -> Self:
         """Return the same object: a copy would only spread the secret."""

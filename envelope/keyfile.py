@@ -64,6 +64,8 @@ def save(  # noqa: PLR0913 (a file, what is in it, and what is handed in)
         KeyFileError: something is there already, or it cannot be written.
         UsageError: the passphrase is empty or no str.
     """
+    if not path.name or "\0" in str(path):
+        raise KeyFileError(f"{str(path)!r} names no file")
     if passphrase is None:
         line = text.encode(text.SECRET, seed)
     else:
@@ -127,19 +129,15 @@ def _read_line(path: Path) -> str:
         raise KeyFileError(f"{path} does not exist; make it with: envelope keygen {path}") from None
     except OSError as error:
         raise KeyFileError(f"cannot read {path}: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
-        # What is judged is the file that was opened, not the name: no race.
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"{path} is not a file")
-        if status.st_uid not in (os.geteuid(), 0):
-            raise KeyFileError(f"{path} belongs to another user; own it: chown $USER {path}")
-        if status.st_mode & 0o077:
-            raise KeyFileError(
-                f"{path} can be read or written by others; make it private: chmod 600 {path} "
-                "(and make a new identity if somebody may have read it)"
-            )
-        content = file.read(_MAX_FILE + 1)
+    except ValueError:
+        raise KeyFileError(f"{str(path)!r} names no file") from None
+    try:
+        _check_private(path, os.fstat(handle))
+        content = os.read(handle, _MAX_FILE + 1)
+    except OSError as error:
+        raise KeyFileError(f"cannot read {path}: {error.strerror}") from None
+    finally:
+        os.close(handle)
     try:
         rows = content.decode().split("\n")
     except UnicodeDecodeError:
@@ -148,6 +146,19 @@ def _read_line(path: Path) -> str:
     if len(content) > _MAX_FILE or len(lines) != 1:
         raise KeyFileError(f"{path} is not an identity: expected one envsec1... or envkey1... line")
     return lines[0]
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    """Check what was opened, not the name: there is no moment in between."""
+    if not stat.S_ISREG(status.st_mode):
+        raise KeyFileError(f"{path} is not a file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise KeyFileError(f"{path} belongs to another user; own it: chown $USER {path}")
+    if status.st_mode & 0o077:
+        raise KeyFileError(
+            f"{path} can be read or written by others; make it private: chmod 600 {path} "
+            "(and make a new identity if somebody may have read it)"
+        )
 
 
 def _lock(seed: bytes, passphrase: str, random: Callable[[int], bytes], cost: Cost) -> bytes:
@@ -174,5 +185,8 @@ def _unlock(path: Path, locked: bytes, passphrase: str) -> bytes:
 def _stretch(passphrase: str, salt: bytes, cost: Cost) -> bytes:
     if type(passphrase) is not str or not passphrase:
         raise UsageError("the passphrase is a non-empty str")
-    normal = unicodedata.normalize("NFC", passphrase).encode()
+    try:
+        normal = unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError:
+        raise UsageError("the passphrase cannot be encoded as UTF-8") from None
     return argon2id(normal, salt, passes=cost.passes, memory_kib=cost.memory_kib)

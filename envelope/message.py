@@ -76,23 +76,25 @@ class Arrival:
 
 
 class Message:
-    """A payload that passed every check of SPEC 7.2. Immutable; safe to share.
+    """A payload that passed every check of SPEC 7.2. Immutable; safe to share."""
 
-    Attributes:
-        payload: the bytes that the sender sealed, for the first time in this
-            replay domain.
-        index: its place in the bundle; 0 for a single one.
-    """
-
-    __slots__ = ("_arrival", "index", "payload")
-    payload: bytes
-    index: int
+    __slots__ = ("_arrival", "_index", "_payload")
 
     def __init__(self, payload: bytes, index: int, arrival: Arrival) -> None:
         """Made by an opener only."""
-        self.payload = payload
-        self.index = index
+        self._payload = payload
+        self._index = index
         self._arrival = arrival
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes that the sender sealed."""
+        return self._payload
+
+    @property
+    def index(self) -> int:
+        """Its place in the bundle; 0 for a single one."""
+        return self._index
 
     @property
     def sender(self) -> Peer:
@@ -139,7 +141,7 @@ class Message:
     def id(self) -> bytes:
         """The 32-byte message id (SPEC 5.5); a reply names it. Computed when asked for."""
         arrival = self._arrival
-        return _identify(arrival.head, arrival.body, self.index)
+        return _identify(arrival.head, arrival.body, self._index)
 
     @property
     def in_reply_to(self) -> bytes | None:
@@ -149,7 +151,7 @@ class Message:
     @property
     def skipped(self) -> int:
         """How many envelopes of this stream are missing just before this one (SPEC 8.9)."""
-        return 0 if self.index else self._arrival.skipped
+        return 0 if self._index else self._arrival.skipped
 
     def object(self) -> Any:
         """Decode the payload as an object (SPEC 10).
@@ -166,6 +168,6 @@ class Message:
     def __repr__(self) -> str:
         """Return where it is from and its size, without the payload."""
         return (
-            f"<Message {len(self.payload)} bytes from {self.sender.name!r},"
+            f"<Message {len(self._payload)} bytes from {self.sender.name!r},"
             f" stream {self.stream.hex()}, sequence {self.sequence}>"
         )

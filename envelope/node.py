@@ -79,8 +79,11 @@ class Node:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             identity = Identity.generate()
             identity.save(folder / _IDENTITY, passphrase)
-            # "x": peers that stand there already were written by the operator.
-            with (folder / _PEERS).open("x", encoding="utf-8") as file:
+            # O_EXCL: peers that stand there already were written by the operator.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with os.fdopen(os.open(folder / _PEERS, flags, 0o644), "w", encoding="utf-8") as file:
+                # Whoever may write this file decides whom the node believes.
+                os.fchmod(file.fileno(), 0o644)
                 file.write(_NEW_PEERS)
         except FileExistsError as error:
             if Path(error.filename) != folder / _PEERS:
@@ -123,7 +126,7 @@ class Node:
         Raises:
             UsageError: as ``Sealer``; or no peer has this name.
         """
-        if isinstance(to, str):
+        if not isinstance(to, list | tuple | set | frozenset):
             raise UsageError('to is a list: to=["bob"]')
         members = [self.trust[one] if isinstance(one, str) else one for one in to]
         return Sealer(self.identity, context=context, to=members, sealed=sealed)

@@ -129,8 +129,8 @@ class Opener:
         self.trust = trust
         self.policy = Policy() if policy is None else policy
         self.replay = MemoryReplayStore(clock=clock) if replay is None else replay
-        self._max_age = int(self.policy.max_age * clocks.SECOND)
-        self._max_future = int(self.policy.max_future * clocks.SECOND)
+        self._max_age = clocks.microseconds(self.policy.max_age)
+        self._max_future = clocks.microseconds(self.policy.max_future)
         self._keep = max(_DAY, _HORIZON * self._max_age)
         self._watch = clocks.HighWater(clock, tolerance=self._max_future)
         self._tally = Tally(monotonic)
@@ -305,6 +305,8 @@ class Opener:
         now: int,
     ) -> list[Message]:
         """Steps 9 to 12 of SPEC 7.2: the envelope is the sender's."""
+        # The first that is known of a sender: its signature. From here on it is counted.
+        tally = sender.tally or self._senders.meet(sender)
         # 9: unseal.
         cache_key = aead_key = None
         if header.kind == SEALED and own is not None:
@@ -344,13 +346,10 @@ class Opener:
             error.verified = True
             raise
         # 12: caches, counters, delivery.
-        tally = sender.tally
-        if (
-            tally is None
-            or (bound and bound not in sender.bound)
-            or (cache_key is not None and cache_key not in sender.keys)
+        if (bound and bound not in sender.bound) or (
+            cache_key is not None and cache_key not in sender.keys
         ):
-            tally = self._senders.remember(sender, bound, cache_key, aead_key)
+            self._senders.remember(sender, bound, cache_key, aead_key)
         self._tally.accept(tally, len(payloads))
         arrival = Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
         return [Message(payload, index, arrival) for index, payload in enumerate(payloads)]
@@ -398,8 +397,9 @@ class Opener:
 
     def __repr__(self) -> str:
         """Return where it opens and for whom."""
-        own = ", ".join(key_id.hex() for key_id in self.own) or "everyone"
-        return f"<Opener in {self.context!r} for {own}>"
+        context = getattr(self, "context", None)  # A traceback may show one half made.
+        own = ", ".join(key_id.hex() for key_id in getattr(self, "own", ())) or "everyone"
+        return f"<Opener in {context!r} for {own}>"
 
 
 def _identities(identity: Identity | Sequence[Identity] | None) -> dict[bytes, Identity]:

@@ -133,8 +133,6 @@ class Sealer:
         self._max_size = Policy(max_size=max_size).max_size
         self._clock = clock
         self._random = random
-        self._secret = identity._sign_secret  # noqa: SLF001 (one package, one secret)
-        self._nonce_hedge = identity._nonce_hedge  # noqa: SLF001 (one package, one secret)
         self._unbound = self._bind(())
         self._bound: dict[tuple[bytes, ...], tuple[bytes, Hasher, int]] = {}
         self._lock = threading.RLock()
@@ -247,7 +245,7 @@ class Sealer:
         key_block = epoch.key_block
         # 4 and 5: nonce, HEAD, BIND, body.
         if self._sealed:
-            hedged = self._nonce_hedge.copy()
+            hedged = self._identity._nonce_hedge.copy()  # noqa: SLF001 (one package, one secret)
             hedged.update(
                 self._random(32)
                 + epoch.stream.id
@@ -274,7 +272,8 @@ class Sealer:
             bind = state.digest()
             body = payload
         # 6: the signature stands before the message in libsodium's combined form.
-        signed = sign(SIGN_LABEL + bind + body_digest(body), self._secret)
+        secret = self._identity._sign_secret  # noqa: SLF001 (one package, one secret)
+        signed = sign(SIGN_LABEL + bind + body_digest(body), secret)
         return b"".join((head, body, signed[: wire.SIGNATURE_SIZE]))
 
     def _take(self, size: int) -> tuple[_Epoch, int, int]:
@@ -365,7 +364,9 @@ class Sealer:
 
     def __repr__(self) -> str:
         """Return who seals where; no secret."""
-        return f"<Sealer {self._identity.key_id.hex()} in {self.context!r}>"
+        identity = getattr(self, "_identity", None)  # A traceback may show one half made.
+        context = getattr(self, "_context", b"").decode()
+        return f"<Sealer {identity.key_id.hex() if identity else 'of nobody'} in {context!r}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse to be pickled or copied.

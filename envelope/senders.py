@@ -121,19 +121,23 @@ class Senders:
         peer = self._met[0].peers.get(key_id)
         return None if peer is None else peer.name
 
+    def meet(self, sender: Sender) -> SenderTally:
+        """Begin to count a sender, whose signature was verified."""
+        with self._lock:
+            if sender.tally is None:
+                peer = sender.peer
+                sender.tally = self._tally.sender(peer.key_id, peer.name, sender.guard)
+            return sender.tally
+
     def remember(
         self,
         sender: Sender,
         bound: tuple[bytes, ...],
         cache_key: bytes | None,
         aead_key: bytes | None,
-    ) -> SenderTally:
+    ) -> None:
         """Fill a sender's caches with what was just verified."""
         with self._lock:
-            tally = sender.tally
-            if tally is None:
-                tally = self._tally.sender(sender.peer.key_id, sender.peer.name, sender.guard)
-                sender.tally = tally
             if bound and sum(map(len, bound)) <= _MAX_KEPT:
                 if len(sender.bound) >= _MAX_TOPICS:
                     sender.bound = {}
@@ -142,4 +146,3 @@ class Senders:
                 while len(sender.keys) >= _MAX_KEYS:
                     del sender.keys[next(iter(sender.keys))]
                 sender.keys[cache_key] = aead_key
-            return tally

@@ -131,6 +131,7 @@ class Tally:
             found = self._senders.get(key_id)
             if found is None:
                 found = self._senders[key_id] = SenderTally(name, guard)
+            found.name = name  # The trust store may have renamed it.
             return found
 
     def accept(self, sender: SenderTally, messages: int) -> None:

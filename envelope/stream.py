@@ -3,9 +3,7 @@
 Rules of this file:
 
 - A stream starts at sequence 0, is never resumed, and needs nothing on disk.
-- It belongs to the process that began it. A forked child is another process:
-  the fork hook says so at once, and the process id is compared too, for a fork
-  that went around Python.
+- It belongs to the process that began it; a forked child is another process.
 - The register of living streams is this process's own memory of what it sends:
   by it an opener knows its own envelopes (``reflected``) and which streams are
   younger than its replay memory.
@@ -35,23 +33,26 @@ class _Register:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._life = process.life
+        self._life = process.life()
         self._living: weakref.WeakValueDictionary[bytes, Stream] = weakref.WeakValueDictionary()
         process.adopt(self)
 
     def add(self, stream: Stream) -> None:
+        process.life()  # In a child this replaces the lock, before it is taken.
         with self._lock:
             self._own()[stream.id] = stream
 
     def birth_of(self, stream: bytes) -> int | None:
+        process.life()
         with self._lock:
             found = self._own().get(stream)
         return None if found is None else found.birth
 
     def _own(self) -> weakref.WeakValueDictionary[bytes, Stream]:
-        if self._life != process.life:  # A child: the parent's streams are not its own.
+        life = process.life()
+        if self._life != life:  # A child: the parent's streams are not its own.
             self._living = weakref.WeakValueDictionary()
-            self._life = process.life
+            self._life = life
         return self._living
 
 
@@ -65,7 +66,7 @@ class Stream:
         birth: its place among the births of this process.
     """
 
-    __slots__ = ("__weakref__", "_life", "_pid", "birth", "id", "latest", "take")
+    __slots__ = ("__weakref__", "_life", "birth", "id", "latest", "take")
 
     def __init__(self, hedge: Hasher, *, now: int, ns: int, random: Callable[[int], bytes]) -> None:
         """Begin a stream.
@@ -76,10 +77,9 @@ class Stream:
             ns: wall clock, Unix nanoseconds.
             random: returns n random bytes.
         """
-        self._pid = os.getpid()
-        self._life = process.life
+        self._life = process.life()
         state = hedge.copy()
-        state.update(random(32) + _two(self._pid, ns))
+        state.update(random(32) + _two(os.getpid(), ns))
         self.id = _start(now) + state.digest()[:8]
         self.take: Callable[[], int] = itertools.count().__next__
         self.latest = now
@@ -88,7 +88,7 @@ class Stream:
 
     def is_foreign(self) -> bool:
         """Tell whether another process began this stream: a fork lies between."""
-        return self._life != process.life or self._pid != os.getpid()
+        return self._life != process.life()
 
 
 _register = _Register()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from envelope import clock, trustfile
+from envelope.arguments import MAX_CONTEXT
 from envelope.errors import TrustFileError, UsageError
 from envelope.forks import process
 from envelope.identity import PublicIdentity
@@ -124,7 +125,12 @@ def _patterns(name: str, contexts: Sequence[str]) -> Iterator[str]:
     if not patterns:
         raise UsageError(f'peer {name!r}: contexts is empty; ["*"] means all')
     for pattern in patterns:
-        if type(pattern) is not str or not pattern or len(pattern.encode()) > _MAX_NAME + 2:
+        # What ends in ".*" stands for contexts that have a character in its place.
+        if (
+            type(pattern) is not str
+            or not pattern
+            or len(_encodable(name, pattern, "a context").encode()) > MAX_CONTEXT
+        ):
             raise UsageError(f"peer {name!r}: a context is a non-empty str of at most 255 bytes")
         stem = pattern.removesuffix(".*")
         if pattern != "*" and ("*" in stem or not stem):
@@ -139,16 +145,30 @@ def _topics(name: str, topics: Sequence[str | bytes] | None) -> tuple[bytes, ...
         return None
     if not isinstance(topics, list | tuple | set | frozenset):
         raise UsageError(f'peer {name!r}: topics is a list: topics=["dns/"]')
-    prefixes = tuple(topic.encode() if type(topic) is str else topic for topic in topics)
+    prefixes = tuple(
+        _encodable(name, topic, "a topic").encode() if type(topic) is str else topic
+        for topic in topics
+    )
     if not prefixes or not all(type(prefix) is bytes for prefix in prefixes):
         raise UsageError(f"peer {name!r}: topics is a non-empty list of str or bytes, or None")
     return prefixes
 
 
+def _encodable(name: str, value: object, what: str) -> str:
+    """Return a str that has a UTF-8 form."""
+    if type(value) is not str:
+        raise UsageError(f"peer {name!r}: {what} is a str")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"peer {name!r}: {what} cannot be encoded as UTF-8") from None
+    return value
+
+
 def _unix_us(name: str, date: datetime | None, *, default: int) -> int:
     if date is None:
         return default
-    if not isinstance(date, datetime) or date.tzinfo is None:
+    if not isinstance(date, datetime) or date.utcoffset() is None:
         raise UsageError(f"peer {name!r}: a date is a datetime with a time zone")
     delta = date - datetime(1970, 1, 1, tzinfo=UTC)
     return max(0, (delta.days * 86_400 + delta.seconds) * clock.SECOND + delta.microseconds)
@@ -339,8 +359,9 @@ class TrustStore:
 
     def __repr__(self) -> str:
         """Return the number of peers and where they are from."""
-        origin = "a list" if self._path is None else str(self._path)
-        return f"<TrustStore of {len(self)} peers from {origin}>"
+        snapshot = getattr(self, "snapshot", None)  # A traceback may show one half made.
+        origin = self._path or "a list" if snapshot else "nowhere"
+        return f"<TrustStore of {len(snapshot.peers) if snapshot else 'no'} peers from {origin}>"
 
 
 def _fingerprint(path: Path) -> tuple[int, ...] | None:

@@ -36,6 +36,19 @@ def read(path: Path) -> list[PeerTable]:
     Raises:
         TrustFileError: missing, unreadable, no TOML, or not a list of peers.
     """
+    document, content = _parse(path)
+    for name in document:
+        if name != "peer":
+            raise TrustFileError(f"{path}: unknown key {name!r}; expected [[peer]]")
+    tables = document.get("peer", [])
+    if not isinstance(tables, list):
+        raise TrustFileError(f"{path}: peer is written [[peer]], once for each peer")
+    lines = _header_lines(content, len(tables))
+    return [_check(path, line, table) for line, table in zip(lines, tables, strict=True)]
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the TOML document and its text."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_FILE + 1)
@@ -56,21 +69,17 @@ def read(path: Path) -> list[PeerTable]:
         raise TrustFileError(f"{path}: {error}") from None
     except RecursionError:
         raise TrustFileError(f"{path}: nested too deeply") from None
-    for name in document:
-        if name != "peer":
-            raise TrustFileError(f"{path}: unknown key {name!r}; expected [[peer]]")
-    tables = document.get("peer", [])
-    if not isinstance(tables, list):
-        raise TrustFileError(f"{path}: peer is written [[peer]], once for each peer")
-    lines = _header_lines(content, len(tables))
-    return [_check(path, line, table) for line, table in zip(lines, tables, strict=True)]
+    except ValueError as error:
+        # Python will not convert a number of thousands of digits.
+        raise TrustFileError(f"{path}: {error}") from None
+    return document, content
 
 
 def _header_lines(content: str, count: int) -> list[int]:
     """Return the line of each ``[[peer]]``, or line 1 where they cannot be told."""
     lines = [
         number
-        for number, line in enumerate(content.splitlines(), 1)
+        for number, line in enumerate(content.split("\n"), 1)
         if re.match(r"\s*\[\[\s*(peer|\"peer\"|'peer')\s*\]\]", line)
     ]
     # Inline tables or a header inside a multi-line string: no line is better than a wrong one.

@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -80,17 +81,18 @@ class Guard:
         "floor",
     )
 
-    def __init__(self, *, cold: int, birth: int) -> None:
+    def __init__(self, *, cold: int, birth: int, life: int | None = None) -> None:
         """Make an empty memory.
 
         Args:
             cold: the store's cold start in Unix microseconds, or ``NEVER``.
             birth: the store's birth number in this process (``stream.birth``).
+            life: of the process that made the store; this one's if None.
         """
         self.cold = cold
         self.floor = NEVER
         self._birth = birth
-        self._life = process.life
+        self._life = process.life() if life is None else life
         self._entries: dict[bytes, _Entry] = {}
         self._lock = threading.Lock()
         self._skipped = 0
@@ -162,7 +164,7 @@ class Guard:
             StoreUnavailableError: this memory was made before a fork; the parent
                 has it too, and neither can know what the other accepts.
         """
-        if process.life != self._life:
+        if process.life() != self._life:
             raise StoreUnavailableError("this replay memory is the parent's; make one after fork")
         with self._lock:
             self.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
@@ -209,6 +211,10 @@ class Guard:
         birth = streams.began_here(stream)
         return birth is not None and birth > self._birth
 
+    def _reading(self) -> AbstractContextManager[object]:
+        """Return what protects a reading: in a forked child, where nobody marks, nothing."""
+        return self._lock if process.life() == self._life else nullcontext()
+
     @staticmethod
     def _add(total: Gaps, entry: _Entry, *, closed: bool) -> Gaps:
         unseen = entry.first - entry.early
@@ -223,7 +229,7 @@ class Guard:
 
     def gaps(self) -> Gaps:
         """Return the figures of SPEC 8.9. Costs about the size of the windows."""
-        with self._lock:
+        with self._reading():
             total = self._closed
             for entry in self._entries.values():
                 total = self._add(total, entry, closed=False)
@@ -238,7 +244,7 @@ class Guard:
             floor, and for each stream (id, stream floor, newest, window size, top,
             bits, first), in the order of ids.
         """
-        with self._lock:
+        with self._reading():
             return self.floor, tuple(
                 (
                     stream,

@@ -11,6 +11,7 @@ import threading
 from envelope import clock as clocks
 from envelope import stream as streams
 from envelope.clock import Clock
+from envelope.errors import UsageError
 from envelope.forks import process
 from envelope.policy import Policy
 from envelope.replay.guard import NEVER, Guard
@@ -37,8 +38,14 @@ class MemoryReplayStore(ReplayStore):
                 before; then there is nothing to remember and nothing to wait for.
                 Declaring it after a restart permits replays.
             clock: wall clock in Unix microseconds.
+
+        Raises:
+            UsageError: ``first_life`` is no bool.
         """
+        if type(first_life) is not bool:
+            raise UsageError("first_life is True or False")
         self._start = clock()
+        self._life = process.life()
         self._first_life = first_life
         self._birth = streams.birth()
         self._cold = NEVER
@@ -49,7 +56,7 @@ class MemoryReplayStore(ReplayStore):
     def guard(self, domain: str, sender: bytes, context: str, policy: Policy) -> Guard:
         """Return the guard of one sender; see ``ReplayStore``. Raises nothing."""
         with self._lock:
-            cold = self._start + int(policy.max_future * clocks.SECOND)
+            cold = self._start + clocks.microseconds(policy.max_future)
             if not self._first_life and cold > self._cold:
                 self._cold = cold
                 for known in self._guards.values():
@@ -57,7 +64,9 @@ class MemoryReplayStore(ReplayStore):
             place = (domain, sender, context)
             found = self._guards.get(place)
             if found is None:
-                found = self._guards[place] = Guard(cold=self._cold, birth=self._birth)
+                found = self._guards[place] = Guard(
+                    cold=self._cold, birth=self._birth, life=self._life
+                )
             return found
 
     def close(self) -> None:
