@@ -18,8 +18,8 @@ ANSWERED_WITHOUT_A_TEST = {
 
 def ids_in_security() -> set[str]:
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    return set(re.findall(rf"^(?:- )?\*\*({ID})\.\*\*", text, re.M)) | set(
-        re.findall(rf"^\| ({ID}) \|", text, re.M)
+    return set(re.findall(rf"^(?:- )?\*\*({ID})\.\*\*", text, re.MULTILINE)) | set(
+        re.findall(rf"^\| ({ID}) \|", text, re.MULTILINE)
     )
 
 
