@@ -65,7 +65,10 @@ def as_bytes(data: object, name: str) -> bytes:
         UsageError: anything else.
     """
     if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
+        try:
+            return bytes(data)
+        except ValueError:
+            raise UsageError(f"{name} is a memoryview that was released") from None
     raise UsageError(f"{name} is bytes, not {type(data).__name__}; encode it first")
 
 

@@ -11,9 +11,14 @@ import logging
 import time
 from collections.abc import Callable
 
+from envelope.errors import UsageError
+
 Clock = Callable[[], int]
 
 _log = logging.getLogger("envelope.clock")
+
+MAX_TIME = 2**53
+"""Readings are below this, as sent_at is (SPEC 11.1)."""
 
 SECOND = 1_000_000
 """Microseconds in a second."""
@@ -37,34 +42,48 @@ def monotonic() -> int:
     return _monotonic_ns() // 1000
 
 
+def check(now: int) -> int:
+    """Return a reading of a wall clock that can be one.
+
+    Raises:
+        UsageError: not an int, or out of the range of sent_at; nanoseconds, perhaps.
+    """
+    if type(now) is not int or not 0 <= now < MAX_TIME:
+        raise UsageError("clock returns Unix microseconds as an int, from 0 to below 2**53")
+    return now
+
+
 def microseconds(seconds: float) -> int:
     """Return a number of seconds in whole microseconds, to the nearest."""
     return round(seconds * SECOND)
 
 
 class HighWater:
-    """The highest reading of a wall clock so far (SPEC 7.2 step 6, 7.6). Thread-safe.
+    """The highest reading of a wall clock so far (SPEC 7.2 step 6, 7.6).
+
+    Threads may share it; at worst a reading of a moment ago is forgotten.
 
     What was once too old stays so, also when the clock is set back; an operator
     who knows better says so by ``reset``.
 
     Attributes:
+        last: the last reading itself.
         steps: how often the clock was seen to step back by more than ``tolerance``.
     """
 
-    __slots__ = ("_clock", "_highest", "_is_back", "_tolerance", "steps")
+    __slots__ = ("_clock", "_highest", "_is_back", "_tolerance", "last", "steps")
 
     def __init__(self, clock: Clock, *, tolerance: int) -> None:
         """Take the clock, and how many microseconds back are no step."""
         self._clock = clock
         self._tolerance = tolerance
-        self._highest = clock()
+        self._highest = self.last = check(clock())
         self._is_back = False
         self.steps = 0
 
     def now(self) -> int:
         """Return the highest reading so far."""
-        now = self._clock()
+        now = self.last = self._clock()
         if now >= self._highest:
             self._highest = now
             self._is_back = False

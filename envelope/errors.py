@@ -195,7 +195,7 @@ class UnsealError(RejectedError):
 
 
 class StoreUnavailableError(RejectedError):
-    """SPEC 7.2 step 11. The envelope may be offered again."""
+    """SPEC 7.2 steps 4 and 11. The envelope may be offered again."""
 
     code = "store_unavailable"
     summary = "the replay store cannot answer; offer the envelope again"

@@ -32,7 +32,8 @@ _NEW_PEERS: Final = """\
 # key = "envpub1..."                  # what `envelope public alice.node` prints there
 # contexts = ["orders", "orders.*"]   # where alice may send
 #
-# Changes take effect within a second or so, without a restart.
+# Changes take effect within a second or so, without a restart. Replace the file by
+# renaming another one over it: what is half written could say half of what you mean.
 """
 
 
@@ -74,7 +75,7 @@ class Node:
             KeyFileError: there is an identity already, or the folder cannot be made.
             UsageError: the passphrase is empty or no str.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             identity = Identity.generate()
@@ -106,7 +107,7 @@ class Node:
             TrustFileError: ``peers.toml`` is missing or wrong.
             UsageError: the passphrase is empty or no str.
         """
-        folder = Path(path)
+        folder = Path(path).absolute()
         return cls(folder, Identity.load(folder / _IDENTITY, passphrase), MemoryReplayStore())
 
     def sealer(

@@ -42,7 +42,6 @@ from envelope.clock import Clock
 from envelope.errors import (
     BadSignatureError,
     FutureError,
-    MalformedError,
     NotAddressedError,
     NotTrustedError,
     PolicyError,
@@ -128,15 +127,20 @@ class Opener:
         self.context = context
         self.trust = trust
         self.policy = Policy() if policy is None else policy
-        self.replay = MemoryReplayStore(clock=clock) if replay is None else replay
+        if replay is None:
+            replay = MemoryReplayStore(max_future=self.policy.max_future, clock=clock)
+        elif self.policy.max_future > replay.max_future:
+            raise UsageError(
+                f"this store covers a max_future of {replay.max_future} s at its cold start, the "
+                f"policy allows {self.policy.max_future} s; give the store max_future too"
+            )
+        self.replay = replay
         self._max_age = clocks.microseconds(self.policy.max_age)
         self._max_future = clocks.microseconds(self.policy.max_future)
         self._keep = max(_DAY, _HORIZON * self._max_age)
         self._watch = clocks.HighWater(clock, tolerance=self._max_future)
         self._tally = Tally(monotonic)
-        self._place = Place(
-            context, encoded, frozenset(self.own), self.domain, self.replay, self.policy
-        )
+        self._place = Place(context, encoded, frozenset(self.own), self.domain, self.replay)
         self._senders = Senders(self._place, trust.snapshot, self._tally)
 
     def open(
@@ -147,7 +151,9 @@ class Opener:
         Args:
             data: the envelope as it arrived.
             bound: the frames that travelled beside it, such as a topic.
-            in_reply_to: the message id of the request, if this is to be its reply.
+            in_reply_to: the message id of the request, if this is to be its reply;
+                a request that was made after the replay store began, never one of an
+                earlier life (SPEC 8.7).
 
         Returns:
             The message: authentic, fresh, and delivered for the first time.
@@ -157,6 +163,8 @@ class Opener:
                 nothing was changed.
             UsageError: the caller's mistake: arguments of wrong types.
         """
+        if type(data) is not bytes:
+            data = as_bytes(data, "an envelope")
         try:
             return self._check(data, bound, in_reply_to, 0)[0]
         except RejectedError as error:
@@ -180,6 +188,8 @@ class Opener:
             RejectedError: as in ``open``; a bundle is delivered whole or not at all.
             UsageError: as in ``open``.
         """
+        if type(data) is not bytes:
+            data = as_bytes(data, "an envelope")
         try:
             return self._check(data, bound, in_reply_to, BUNDLE)
         except RejectedError as error:
@@ -229,8 +239,6 @@ class Opener:
         """Steps 1 to 8 of SPEC 7.2; ``_deliver`` has the others."""
         policy = self.policy
         # The caller's mistakes, and 1: size.
-        if type(data) is not bytes:
-            data = as_bytes(data, "an envelope")
         size = len(data)
         if bound != ():
             bound = check_bound(bound)
@@ -252,7 +260,7 @@ class Opener:
             raise PolicyError(_why_policy(policy, header, bundles))
         # 4: trust, by one snapshot.
         now = self._watch.now()
-        snapshot = self.trust.current(now)
+        snapshot = self.trust.current(self._watch.last)
         sender = self._senders.find(snapshot, key_id)
         if sender.is_own and (not policy.accept_own or began_here(stream) is not None):
             raise ReflectedError
@@ -307,32 +315,22 @@ class Opener:
         """Steps 9 to 12 of SPEC 7.2: the envelope is the sender's."""
         # The first that is known of a sender: its signature. From here on it is counted.
         tally = sender.tally or self._senders.meet(sender)
-        # 9: unseal.
         cache_key = aead_key = None
-        if header.kind == SEALED and own is not None:
-            identity, entry = own
-            keys = head[header.key_block : header.key_block + wire.KEYS_SIZE]
-            cache_key = header.stream + keys + entry
-            aead_key = sender.keys.get(cache_key)
-            if aead_key is None:
-                aead_key = keyblock.unwrap(
-                    identity, sender.peer.public, stream=header.stream, keys=keys, entry=entry
-                )
-            try:
-                body = aead_decrypt(
-                    body, bind_digest, head[wire.NONCE_AT : wire.FIXED_SIZE], aead_key
-                )
-            except CryptoError:
-                raise UnsealError("the ciphertext does not open") from None
-        # 10: bundle.
-        try:
-            payloads = codec.decode_bundle(body) if header.flags & BUNDLE else [body]
-        except MalformedError as error:
-            error.verified = True
-            raise
-        # 11: mark.
+        payloads: list[bytes] = []
         policy = self.policy
         try:
+            # 9: unseal.
+            if header.kind == SEALED and own is not None:
+                identity, entry = own
+                keys = head[header.key_block : header.key_block + wire.KEYS_SIZE]
+                cache_key = header.stream + keys + entry
+                aead_key = sender.keys.get(cache_key) or keyblock.unwrap(
+                    identity, sender.peer.public, stream=header.stream, keys=keys, entry=entry
+                )
+                body = _decrypt(body, bind_digest, head[wire.NONCE_AT : wire.FIXED_SIZE], aead_key)
+            # 10: bundle.
+            payloads = codec.decode_bundle(body) if header.flags & BUNDLE else [body]
+            # 11: mark.
             skipped = sender.guard.mark(
                 header.stream,
                 header.sequence,
@@ -344,6 +342,8 @@ class Opener:
             )
         except RejectedError as error:
             error.verified = True
+            # Whoever reports errors with the values of variables reports no payload, no key.
+            body, payloads, aead_key = b"", [], None
             raise
         # 12: caches, counters, delivery.
         if (bound and bound not in sender.bound) or (
@@ -368,7 +368,7 @@ class Opener:
     def _refuse(self, error: RejectedError, data: bytes) -> None:
         """Say whose envelope it claims to be, then count and log."""
         if error.has_header or error.verified:
-            error.claimed_sender = bytes(data[8:24])
+            error.claimed_sender = data[8:24]
         self._tally.refuse(error, self._senders.name_of)
 
     def _refuse_time(self, sent_at: int, now: int) -> None:
@@ -429,6 +429,13 @@ def _domain(domain: str | None, own: dict[bytes, Identity], *, shared: bool) -> 
             "domain: domain=...; keep the name across a rotation of keys"
         )
     return next(iter(own)).hex() if own else "-"
+
+
+def _decrypt(body: bytes, bind_digest: bytes, nonce: bytes, aead_key: bytes) -> bytes:
+    try:
+        return aead_decrypt(body, bind_digest, nonce, aead_key)
+    except CryptoError:
+        raise UnsealError("the ciphertext does not open") from None
 
 
 def _size_of(bound: tuple[bytes, ...]) -> int:

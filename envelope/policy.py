@@ -41,7 +41,7 @@ class Policy:
             envelope for everyone in the context is accepted too.
         accept_own: accept envelopes of the receiver's own identities, for
             processes that share one. Envelopes of streams that this very
-            process has alive are refused all the same.
+            process began are refused all the same.
         max_age: seconds, above 0, at most a day. Older envelopes are ``stale``.
             30 s is above queueing delays and clock error.
         max_future: seconds, 0 to 60. Envelopes further ahead are ``future``. It
@@ -49,7 +49,7 @@ class Policy:
         max_size: bytes of an envelope with its bound frames, 144 to 2^31.
         window: sequences behind the newest of a stream that are still accepted
             out of order, 64 to 65536. 4096 cost 512 bytes a stream.
-        max_streams: streams remembered for each sender and context, 1 to 65536:
+        max_streams: streams remembered for each sender and context, 1 to 1024:
             restarts, processes and topics of one sender.
 
     Raises:
@@ -79,7 +79,7 @@ class Policy:
         for name, low, high in (
             ("max_size", 144, _MAX_SIZE),
             ("window", 64, 65_536),
-            ("max_streams", 1, 65_536),
+            ("max_streams", 1, 1024),
         ):
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:

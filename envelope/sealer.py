@@ -310,6 +310,7 @@ class Sealer:
 
     def _begin(self, now: int, stream: Stream | None) -> _Epoch:
         """Make an epoch in a stream, or in a new one (SPEC 6.2, 6.3)."""
+        clocks.check(now)
         recipients = self._audience.resolve(now)
         if stream is None:
             stream = Stream(

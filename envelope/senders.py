@@ -14,7 +14,6 @@ from typing import Final
 from envelope.binding import bind_state, context_digest
 from envelope.errors import NotTrustedError, UnknownSenderError
 from envelope.forks import process
-from envelope.policy import Policy
 from envelope.primitives import Hasher
 from envelope.replay import ReplayStore
 from envelope.stats import SenderTally, Tally
@@ -39,7 +38,6 @@ class Place:
     """The receiver's key ids."""
     domain: str
     replay: ReplayStore
-    policy: Policy
 
 
 class Sender:
@@ -72,7 +70,7 @@ class Sender:
             self.unbound = bind(peer, place, ())
         self.bound: dict[tuple[bytes, ...], Hasher] = {}
         self.keys: dict[bytes, bytes] = {}
-        self.guard = place.replay.guard(place.domain, peer.key_id, place.context, place.policy)
+        self.guard = place.replay.guard(place.domain, peer.key_id, place.context)
         self.tally: SenderTally | None = None
 
 

@@ -40,7 +40,8 @@ class SenderStats:
     Attributes:
         accepted: envelopes accepted.
         messages: payloads in them (a bundle has many).
-        refused: by code, of envelopes that the sender did sign.
+        refused: by code, of envelopes that the sender did sign. Who recorded one of
+            them can offer it again, so this says nothing about the sender's intent.
         skipped: sequences that a newer one passed over.
         late: of those, accepted later.
         missing: not here yet, still welcome.
@@ -147,7 +148,8 @@ class Tally:
             error: with ``claimed_sender`` filled in.
             name_of: returns the name that a key id stands for, if any.
         """
-        code = self._codes[error.code]
+        # A store of somebody else's may have a code of its own.
+        code = self._codes.get(error.code) or self._codes.setdefault(error.code, _Code())
         now = self._clock()
         with self._lock:
             code.count += 1

@@ -4,9 +4,9 @@ Rules of this file:
 
 - A stream starts at sequence 0, is never resumed, and needs nothing on disk.
 - It belongs to the process that began it; a forked child is another process.
-- The register of living streams is this process's own memory of what it sends:
-  by it an opener knows its own envelopes (``reflected``) and which streams are
-  younger than its replay memory.
+- The register is this process's own memory of what it sends: by it an opener knows
+  its own envelopes (``reflected``) and which streams are younger than its replay
+  memory. It outlives the sealers: an echo may come back late.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import itertools
 import os
 import struct
 import threading
-import weakref
 from collections.abc import Callable
 
 from envelope.forks import process
@@ -28,32 +27,38 @@ birth = itertools.count(1).__next__
 """Return a number greater than that of every birth before it in this process."""
 
 
+MAX_KNOWN = 65_536
+"""Streams remembered as this process's own; some ten megabytes."""
+
+
 class _Register:
-    """The streams that are alive here, by id; their sealers keep them alive."""
+    """The streams that this process began, by id; the last 65,536 of them."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._life = process.life()
-        self._living: weakref.WeakValueDictionary[bytes, Stream] = weakref.WeakValueDictionary()
+        self._births: dict[bytes, int] = {}
         process.adopt(self)
 
     def add(self, stream: Stream) -> None:
         process.life()  # In a child this replaces the lock, before it is taken.
         with self._lock:
-            self._own()[stream.id] = stream
+            births = self._own()
+            births[stream.id] = stream.birth
+            if len(births) > MAX_KNOWN:
+                del births[next(iter(births))]
 
     def birth_of(self, stream: bytes) -> int | None:
         process.life()
         with self._lock:
-            found = self._own().get(stream)
-        return None if found is None else found.birth
+            return self._own().get(stream)
 
-    def _own(self) -> weakref.WeakValueDictionary[bytes, Stream]:
+    def _own(self) -> dict[bytes, int]:
         life = process.life()
         if self._life != life:  # A child: the parent's streams are not its own.
-            self._living = weakref.WeakValueDictionary()
+            self._births = {}
             self._life = life
-        return self._living
+        return self._births
 
 
 class Stream:
@@ -66,7 +71,7 @@ class Stream:
         birth: its place among the births of this process.
     """
 
-    __slots__ = ("__weakref__", "_life", "birth", "id", "latest", "take")
+    __slots__ = ("_life", "birth", "id", "latest", "take")
 
     def __init__(self, hedge: Hasher, *, now: int, ns: int, random: Callable[[int], bytes]) -> None:
         """Begin a stream.
@@ -93,4 +98,4 @@ class Stream:
 
 _register = _Register()
 began_here = _register.birth_of
-"""began_here(stream id) -> its birth number if it is alive in this process, or None."""
+"""began_here(stream id) -> its birth number if this process began it, or None."""

@@ -232,6 +232,8 @@ class TrustStore:
         process.adopt(self)
         self._path: Path | None = None
         self._mark: tuple[int, ...] | None = None
+        self._failure: TrustFileError | None = None
+        self._keys: dict[str, PublicIdentity] = {}
         self._next_poll: int | None = None
         self.stale_since: datetime | None = None
         self.snapshot = Snapshot(peers, self)
@@ -244,7 +246,8 @@ class TrustStore:
             TrustFileError: missing, unreadable or wrong; with line and reason.
         """
         store = cls()
-        store._path = Path(path)
+        # A program that changes its folder must not come to believe another file.
+        store._path = Path(path).absolute()
         store._mark = _fingerprint(store._path)
         store.snapshot = store._read(store._path)
         return store
@@ -254,16 +257,22 @@ class TrustStore:
         try:
             tables = trustfile.read(path)
             peers = []
+            keys: dict[str, PublicIdentity] = {}
             for table in tables:
                 try:
-                    peers.append(Peer(public=PublicIdentity.parse(table.key), **table.fields))
+                    # Most keys are those of before, and checking one takes time.
+                    public = self._keys.get(table.key) or PublicIdentity.parse(table.key)
+                    keys[table.key] = public
+                    peers.append(Peer(public=public, **table.fields))
                 except UsageError as error:
                     raise TrustFileError(f"{path}, line {table.line}: {error}") from None
-            return Snapshot(peers, self)
+            snapshot = Snapshot(peers, self)
         except TrustFileError:
             raise
         except UsageError as error:
             raise TrustFileError(f"{path}: {error}") from None
+        self._keys = keys
+        return snapshot
 
     def replace(self, peers: Iterable[Peer]) -> None:
         """Put a whole new list in force.
@@ -290,17 +299,16 @@ class TrustStore:
             self._reload(self._path)
 
     def _reload(self, path: Path) -> None:
-        mark = _fingerprint(path)
+        # The mark is from before the reading: a change in between is seen next time.
+        self._mark = _fingerprint(path)
         try:
-            snapshot = self._read(path)
-        except TrustFileError:
+            self.snapshot = self._read(path)
+        except TrustFileError as error:
+            self._failure = error.with_traceback(None)
             if self.stale_since is None:
                 self.stale_since = datetime.now(UTC)
             raise
-        # The mark is from before the reading: a change in between is seen next time.
-        self._mark = mark
-        self.snapshot = snapshot
-        self.stale_since = None
+        self._failure = self.stale_since = None
 
     def current(self, now: int) -> Snapshot:
         """Return the snapshot in force, after a look at the file if one is due.
@@ -308,7 +316,7 @@ class TrustStore:
         Never raises: a file that cannot be used is logged and passed over.
 
         Args:
-            now: Unix microseconds; it only spaces the looks.
+            now: a clock's reading in microseconds; it only spaces the looks.
         """
         if self._path is not None and self._is_due(now):
             self._poll(self._path)
@@ -326,15 +334,22 @@ class TrustStore:
         return True
 
     def _poll(self, path: Path) -> None:
-        if _fingerprint(path) == self._mark and self.stale_since is None:
+        if _fingerprint(path) == self._mark:
+            # What cannot be used and has not changed is told again, not read again.
+            if self._failure is not None:
+                self._tell(self._failure)
             return
         try:
             with self._lock:
                 self._reload(path)
         except TrustFileError as error:
-            _log.error("trust file not reloaded, the previous peers stay in force: %s", error)
+            self._tell(error)
         else:
             _log.info("trust file %s reloaded: %d peers", path, len(self.snapshot.peers))
+
+    @staticmethod
+    def _tell(failure: TrustFileError) -> None:
+        _log.error("trust file not reloaded, the previous peers stay in force: %s", failure)
 
     def __iter__(self) -> Iterator[Peer]:
         """Iterate over the peers in force now."""

@@ -7,7 +7,9 @@ otherwise allow everything.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +52,10 @@ def read(path: Path) -> list[PeerTable]:
 def _parse(path: Path) -> tuple[dict[str, Any], str]:
     """Return the TOML document and its text."""
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK the opening of a FIFO would wait for ever.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            _check_safe(path, os.fstat(file.fileno()))
             raw = file.read(_MAX_FILE + 1)
     except FileNotFoundError:
         raise TrustFileError(f"{path} does not exist") from None
@@ -73,6 +78,16 @@ def _parse(path: Path) -> tuple[dict[str, Any], str]:
         # Python will not convert a number of thousands of digits.
         raise TrustFileError(f"{path}: {error}") from None
     return document, content
+
+
+def _check_safe(path: Path, status: os.stat_result) -> None:
+    """Whoever may write this file decides whom we believe."""
+    if not stat.S_ISREG(status.st_mode):
+        raise TrustFileError(f"{path} is not a file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise TrustFileError(f"{path} belongs to another user; own it: chown $USER {path}")
+    if status.st_mode & 0o022:
+        raise TrustFileError(f"{path} can be written by others; forbid it: chmod go-w {path}")
 
 
 def _header_lines(content: str, count: int) -> list[int]:

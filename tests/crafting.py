@@ -24,7 +24,7 @@ NONCE = b"a nonce of 24 bytes, ok."
 _header = struct.Struct(">3sBBBH16s16sQQ24s").pack
 
 
-def craft(  # noqa: PLR0913 (the fields of an envelope)
+def craft(
     sender: Identity,
     payload: bytes,
     *,

@@ -71,16 +71,16 @@ class World:
         options.setdefault("context", self.context)
         return Sealer(who or self.alice, clock=self.clock, **options)
 
-    def store(self, *, first_life: bool = True) -> MemoryReplayStore:
+    def store(self, *, first_life: bool = True, max_future: float = 2.0) -> MemoryReplayStore:
         """Return a replay memory on this world's clock."""
-        return MemoryReplayStore(first_life=first_life, clock=self.clock)
+        return MemoryReplayStore(first_life=first_life, max_future=max_future, clock=self.clock)
 
     def opener(self, who: Identity | None = None, **options: Any) -> Opener:
         """Return an opener; Bob's, with a memory of its own, unless told otherwise."""
         options.setdefault("context", self.context)
-        options.setdefault("replay", self.store())
         options.setdefault("trust", self.trust)
-        options.setdefault("policy", Policy())
+        policy = options.setdefault("policy", Policy())
+        options.setdefault("replay", self.store(max_future=policy.max_future))
         return Opener(identity=who or self.bob, clock=self.clock, monotonic=self.clock, **options)
 
 

@@ -23,50 +23,53 @@ class MemoryReplayStore(ReplayStore):
 
     After a restart it is empty. Unless told that no earlier life used these keys,
     it therefore refuses (``before_start``) what is not stamped later than its own
-    start plus the policy's ``max_future``: for about two seconds after a start
+    start plus ``max_future``: for about two seconds after a start
     nothing from outside is accepted. That protects a restart as long as the
-    wall clock is not set back, and ``max_future`` not lowered, between two lives.
+    wall clock is not set back, in the earlier life or since, and ``max_future`` not
+    lowered.
 
     A forked child that uses its parent's store gets ``store_unavailable``.
     """
 
-    def __init__(self, *, first_life: bool = False, clock: Clock = clocks.wall) -> None:
+    def __init__(
+        self,
+        *,
+        first_life: bool = False,
+        max_future: float = ReplayStore.max_future,
+        clock: Clock = clocks.wall,
+    ) -> None:
         """Begin an empty memory.
 
         Args:
             first_life: the receiver's keys, or its domain, were never used
                 before; then there is nothing to remember and nothing to wait for.
                 Declaring it after a restart permits replays.
+            max_future: seconds, at least that of every policy used with this store,
+                in this life and in those before.
             clock: wall clock in Unix microseconds.
 
         Raises:
-            UsageError: ``first_life`` is no bool.
+            UsageError: ``first_life`` is no bool, or ``max_future`` out of bounds.
         """
         if type(first_life) is not bool:
             raise UsageError("first_life is True or False")
-        self._start = clock()
+        self.max_future = Policy(max_future=max_future).max_future
+        start = clocks.check(clock())
+        self._cold = NEVER if first_life else start + clocks.microseconds(max_future)
         self._life = process.life()
-        self._first_life = first_life
         self._birth = streams.birth()
-        self._cold = NEVER
         self._guards: dict[tuple[str, bytes, str], Guard] = {}
         self._lock = threading.RLock()
         process.adopt(self)
 
-    def guard(self, domain: str, sender: bytes, context: str, policy: Policy) -> Guard:
+    def guard(self, domain: str, sender: bytes, context: str) -> Guard:
         """Return the guard of one sender; see ``ReplayStore``. Raises nothing."""
+        place = (domain, sender, context)
         with self._lock:
-            cold = self._start + clocks.microseconds(policy.max_future)
-            if not self._first_life and cold > self._cold:
-                self._cold = cold
-                for known in self._guards.values():
-                    known.cold = cold
-            place = (domain, sender, context)
             found = self._guards.get(place)
             if found is None:
-                found = self._guards[place] = Guard(
-                    cold=self._cold, birth=self._birth, life=self._life
-                )
+                found = Guard(cold=self._cold, birth=self._birth, life=self._life)
+                self._guards[place] = found
             return found
 
     def close(self) -> None:

@@ -57,12 +57,15 @@ class ReplayStore(ABC):
 
     Attributes:
         is_durable: whether the memory survives this process.
+        max_future: seconds; the most that a policy of an opener with this store may
+            have, for a cold start has to cover it (SPEC 8.7).
     """
 
     is_durable: bool = False
+    max_future: float = Policy().max_future
 
     @abstractmethod
-    def guard(self, domain: str, sender: bytes, context: str, policy: Policy) -> ReplayGuard:
+    def guard(self, domain: str, sender: bytes, context: str) -> ReplayGuard:
         """Return the guard of one sender.
 
         Called before the sender has been authenticated, but only for key ids that
@@ -72,7 +75,6 @@ class ReplayStore(ABC):
             domain: the replay domain (SPEC 8.1).
             sender: key id, 16 bytes.
             context: the application's name of the flow.
-            policy: of the receiver; a cold start depends on its ``max_future``.
 
         Raises:
             StoreUnavailableError: the store cannot answer.

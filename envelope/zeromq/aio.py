@@ -7,6 +7,7 @@ Sealing and opening take tens of microseconds and happen in the event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -14,14 +15,13 @@ from typing import Any, Self
 import zmq
 import zmq.asyncio
 
-from envelope import clock
 from envelope.errors import UsageError
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.stats import Stats
 from envelope.zeromq import seam
-from envelope.zeromq.seam import OnRejected, Seam, Topic
+from envelope.zeromq.seam import OnRejected, Patience, Seam, Topic
 
 
 class SecureSocket:
@@ -66,51 +66,69 @@ class SecureSocket:
     async def recv(self, flags: int = 0, *, strict: bool = False) -> Message:
         """Receive the next message that passes; see ``envelope.zeromq.SecureSocket.recv``."""
         if not self._seam.ready:
-            await self._receive(flags, strict=strict)
+            await self._receive(self._patience(flags), strict=strict)
         return self._seam.ready.popleft()
 
     async def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
         """Receive one envelope; see ``envelope.zeromq.SecureSocket.recv_bundle``."""
         if not self._seam.ready:
-            await self._receive(flags, strict=strict)
+            await self._receive(self._patience(flags), strict=strict)
         messages = list(self._seam.ready)
         self._seam.ready.clear()
         return messages
 
     async def recv_object(self, flags: int = 0, *, strict: bool = False) -> Any:
         """Receive the next object; see ``envelope.zeromq.SecureSocket.recv_object``."""
+        patience = self._patience(flags)
         while True:
-            found = self._seam.decode(await self.recv(flags, strict=strict), strict=strict)
+            if not self._seam.ready:
+                await self._receive(patience, strict=strict)
+            found = self._seam.decode(self._seam.ready.popleft(), strict=strict)
             if found is not None:
                 return found[0]
+            patience.refuse()
+            await asyncio.sleep(0)
 
     async def poll(self, timeout: int | None = None) -> bool:  # noqa: ASYNC109 (zmq's name, in ms)
         """Tell whether there is something to look at; see ``envelope.zeromq.SecureSocket.poll``."""
         if self._seam.ready or self._seam.pending is not None:
             return True
-        return bool(await self.socket.poll(timeout))
-
-    async def _receive(self, flags: int, *, strict: bool) -> None:
-        """Fill ``ready`` with the messages of one envelope."""
-        self._seam.check_receives()
-        frames = self._seam.pending
-        if frames is None:
-            frames = await self.socket.recv_multipart(flags)
-        if self._seam.open(frames, strict=strict):
-            return
-        timeout = 0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO))
-        end = clock.monotonic() + timeout * 1000
-        refused = 1
+        patience = Patience(-1 if timeout is None else timeout)
         while True:
+            # pyzmq ends the wait at RCVTIMEO too, by zmq.Again.
+            with contextlib.suppress(zmq.Again):
+                if await self.socket.poll(0 if timeout == 0 else patience.left()):
+                    return True
+            try:
+                patience.left()
+            except zmq.Again:
+                return False
+
+    def _patience(self, flags: int) -> Patience:
+        self._seam.check_receives()
+        return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
+
+    async def _receive(self, patience: Patience, *, strict: bool) -> None:
+        """Fill ``ready`` with the messages of one envelope.
+
+        A message is never in the hands of an ``await``: a task that is cancelled
+        between its arrival and its own next turn would lose it.
+        """
+        while True:
+            frames = self._seam.pending
+            if frames is None:
+                # With NOBLOCK the future is done when it is returned.
+                arrival = asyncio.ensure_future(self.socket.recv_multipart(zmq.NOBLOCK))
+                try:
+                    frames = arrival.result()
+                except zmq.Again:
+                    await self.socket.poll(patience.left())
+                    continue
+            if self._seam.open(frames, strict=strict):
+                return
+            patience.refuse()
             # A flood of refusals must not starve the other tasks of the loop.
             await asyncio.sleep(0)
-            if timeout >= 0:
-                left = max(0, end - clock.monotonic()) // 1000
-                if (not left and refused >= seam.MAX_REFUSED) or not await self.socket.poll(left):
-                    raise zmq.Again
-            if self._seam.open(await self.socket.recv_multipart(), strict=strict):
-                return
-            refused += 1
 
     @property
     def stats(self) -> Stats:

@@ -5,19 +5,19 @@ Rules of this file:
 - On the wire a message is its bound frames, in clear and signed, then one
   envelope. A PUB/SUB topic is the first bound frame, so brokers route by it.
 - What a refusal does to a receive loop is decided here, once.
-- A publisher has a stream for each topic, so that the gap figures of a subscriber
-  that asked for some topics only are true.
+- A publisher has a stream for each of its first 32 topics, so that the gap figures of
+  a subscriber that asked for some of them are true. All further topics share one.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import zmq
 
-from envelope import codec
+from envelope import clock, codec
 from envelope.errors import MalformedError, RejectedError, StoreUnavailableError, UsageError
 from envelope.message import Message
 from envelope.opener import Opener
@@ -32,8 +32,8 @@ MAX_REFUSED: Final = 1000
 turn a call that promised to return at once into one that does not."""
 
 _MAX_TOPIC_STREAMS: Final = 32
-"""Streams of a publisher, one for each topic. Half of what a receiver remembers of
-one sender by default, so that a restart of the publisher evicts only the dead."""
+"""Streams of a publisher, one for each of the first topics. Half of what a receiver
+remembers of one sender by default, so that a restart evicts only the dead."""
 
 _MAX_COUNT: Final = 256
 _MAX_BYTES: Final = 65_536
@@ -41,6 +41,44 @@ _MAX_BYTES: Final = 65_536
 
 _SENDS: Final = frozenset({zmq.PUB, zmq.PUSH, zmq.PAIR})
 _RECEIVES: Final = frozenset({zmq.SUB, zmq.PULL, zmq.PAIR})
+
+
+class Patience:
+    """How long and through how many refusals one receive goes on. Not thread-safe."""
+
+    __slots__ = ("_end", "_refused")
+
+    def __init__(self, timeout: int) -> None:
+        """Begin now; ``timeout`` in milliseconds, negative for no end."""
+        self._end = None if timeout < 0 else clock.monotonic() + timeout * 1000
+        self._refused = 0
+
+    def left(self) -> int | None:
+        """Return the milliseconds left, rounded up, or None for no end.
+
+        Raises:
+            zmq.Again: none is left.
+        """
+        if self._end is None:
+            return None
+        left = -((clock.monotonic() - self._end) // 1000)
+        if left <= 0:
+            raise zmq.Again
+        return left
+
+    def refuse(self) -> None:
+        """Count a refusal.
+
+        Raises:
+            zmq.Again: time is up, and so many were passed over that the call must end.
+        """
+        self._refused += 1
+        if (
+            self._refused >= MAX_REFUSED
+            and self._end is not None
+            and clock.monotonic() >= self._end
+        ):
+            raise zmq.Again
 
 
 class Seam:
@@ -78,9 +116,7 @@ class Seam:
         self._sealer = sealer
         self._opener = opener
         self._on_rejected = on_rejected
-        self._by_topic: OrderedDict[bytes, Sealer] | None = (
-            OrderedDict() if socket_type == zmq.PUB else None
-        )
+        self._by_topic: dict[bytes, Sealer] | None = {} if socket_type == zmq.PUB else None
         self.ready: deque[Message] = deque()
         self.pending: list[bytes] | None = None
 
@@ -91,13 +127,16 @@ class Seam:
             return [self._sealer_for(None).seal(payload)]
         return [name, self._sealer_for(name).seal(payload, bound=(name,))]
 
-    def seal_many(self, payloads: Sequence[bytes], topic: Topic) -> Iterator[list[bytes]]:
-        """Yield the frames of bundles that hold the payloads, in order."""
+    def seal_many(self, payloads: Sequence[bytes], topic: Topic) -> list[list[bytes]]:
+        """Return the frames of bundles that hold the payloads, in order.
+
+        All are sealed before any can be sent, so that an error sends nothing.
+        """
         name = _as_topic(topic)
         sealer = self._sealer_for(name)
         before = [] if name is None else [name]
-        for chunk in _chunks(payloads):
-            yield [*before, sealer.seal_bundle(chunk, bound=before)]
+        chunks = list(_chunks(payloads))
+        return [[*before, sealer.seal_bundle(chunk, bound=before)] for chunk in chunks]
 
     def _sealer_for(self, topic: bytes | None) -> Sealer:
         sealer = self._sealer
@@ -108,11 +147,11 @@ class Seam:
             return sealer
         found = topics.get(topic)
         if found is None:
+            # Beyond the limit topics share a stream: a gap too many is better than
+            # new streams all the time, in which no loss would ever show.
             if len(topics) >= _MAX_TOPIC_STREAMS:
-                topics.popitem(last=False)
+                return sealer
             found = topics[topic] = sealer.sibling()
-        else:
-            topics.move_to_end(topic)
         return found
 
     def check_receives(self) -> None:
@@ -177,7 +216,10 @@ class Seam:
 
 def _as_topic(topic: Topic) -> bytes | None:
     if type(topic) is str:
-        return topic.encode()
+        try:
+            return topic.encode()
+        except UnicodeEncodeError:
+            raise UsageError("topic cannot be encoded as UTF-8") from None
     if topic is not None and type(topic) is not bytes:
         raise UsageError("topic is bytes or str")
     return topic

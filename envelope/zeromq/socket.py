@@ -14,21 +14,21 @@ from typing import Any, Self
 import zmq
 import zmq.asyncio
 
-from envelope import clock
 from envelope.errors import UsageError
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.stats import Stats
 from envelope.zeromq import seam
-from envelope.zeromq.seam import OnRejected, Seam, Topic
+from envelope.zeromq.seam import OnRejected, Patience, Seam, Topic
 
 
 class SecureSocket:
     """A ZeroMQ socket whose every message is sealed and opened.
 
     For PUB, SUB, PUSH, PULL and PAIR. As the socket inside: for one thread at a
-    time. A publisher keeps a stream for each topic (the 32 used last).
+    time. A publisher keeps a stream for each of its first 32 topics; further ones
+    share one, and subscribers to some of those see gaps that are none.
 
     If the sealer seals, what is received must be sealed too, and on PAIR also
     addressed to this end, whatever the opener's policy says.
@@ -120,7 +120,7 @@ class SecureSocket:
             UsageError: the socket has no opener.
         """
         if not self._seam.ready:
-            self._receive(flags, strict=strict)
+            self._receive(self._patience(flags), strict=strict)
         return self._seam.ready.popleft()
 
     def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
@@ -130,7 +130,7 @@ class SecureSocket:
             The same as ``recv``.
         """
         if not self._seam.ready:
-            self._receive(flags, strict=strict)
+            self._receive(self._patience(flags), strict=strict)
         messages = list(self._seam.ready)
         self._seam.ready.clear()
         return messages
@@ -144,10 +144,14 @@ class SecureSocket:
         Raises:
             The same as ``recv``.
         """
+        patience = self._patience(flags)
         while True:
-            found = self._seam.decode(self.recv(flags, strict=strict), strict=strict)
+            if not self._seam.ready:
+                self._receive(patience, strict=strict)
+            found = self._seam.decode(self._seam.ready.popleft(), strict=strict)
             if found is not None:
                 return found[0]
+            patience.refuse()
 
     def poll(self, timeout: int | None = None) -> bool:
         """Tell whether ``recv`` has something to look at within ``timeout`` milliseconds.
@@ -158,25 +162,23 @@ class SecureSocket:
             return True
         return bool(self.socket.poll(timeout))
 
-    def _receive(self, flags: int, *, strict: bool) -> None:
-        """Fill ``ready`` with the messages of one envelope."""
+    def _patience(self, flags: int) -> Patience:
         self._seam.check_receives()
-        frames = self._seam.pending
-        if frames is None:
-            frames = self.socket.recv_multipart(flags)
-        if self._seam.open(frames, strict=strict):
-            return
-        timeout = 0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO))
-        end = clock.monotonic() + timeout * 1000
-        refused = 1
+        return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
+
+    def _receive(self, patience: Patience, *, strict: bool) -> None:
+        """Fill ``ready`` with the messages of one envelope."""
         while True:
-            if timeout >= 0:
-                left = max(0, end - clock.monotonic()) // 1000
-                if (not left and refused >= seam.MAX_REFUSED) or not self.socket.poll(left):
-                    raise zmq.Again
-            if self._seam.open(self.socket.recv_multipart(), strict=strict):
+            frames = self._seam.pending
+            if frames is None:
+                try:
+                    frames = self.socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    self.socket.poll(patience.left())
+                    continue
+            if self._seam.open(frames, strict=strict):
                 return
-            refused += 1
+            patience.refuse()
 
     @property
     def stats(self) -> Stats:

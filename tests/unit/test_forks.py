@@ -1,0 +1,211 @@
+"""What a fork changes, with real forks in processes of their own."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+
+from envelope import forks
+
+ROOT = Path(__file__).parents[2]
+
+# From Python 3.12 on, forking a process with threads warns; here it is the subject.
+FORKING = "ignore:This process:DeprecationWarning"
+
+IN_CHILD = """
+import os, sys
+
+def in_child(check):
+    # Run check in a forked child; the child's verdict is its exit code.
+    child = os.fork()
+    if not child:
+        try:
+            check()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+"""
+
+
+def run(script):
+    """Run a script in a process of its own, with warnings as errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", FORKING, "-c", IN_CHILD + script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+class Owner:
+    def __init__(self):
+        self._lock = threading.RLock()
+
+
+@pytest.fixture
+def process():
+    """A process counter that no fork hook knows."""
+    return forks._Process()
+
+
+def test_a_fork_begins_another_life(process):
+    assert process.life() == 0
+    process._renew()
+    process._renew()
+    assert process.life() == 2
+
+
+def test_a_process_id_that_differs_is_another_life_too(process, monkeypatch):
+    # For a fork that went around Python, and so around the hook.
+    owner = Owner()
+    process.adopt(owner)
+    lock = owner._lock
+    monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    assert process.life() == 1
+    assert owner._lock is not lock
+    lock = owner._lock
+    assert process.life() == 1
+    assert owner._lock is lock
+
+
+def test_every_adopted_lock_is_replaced_and_is_free(process):
+    owners = [Owner(), Owner()]
+    before = [owner._lock for owner in owners]
+    for owner in owners:
+        process.adopt(owner)
+        process.adopt(owner)
+    held = threading.Thread(target=owners[0]._lock.acquire)
+    held.start()
+    held.join()
+    process._renew()
+    for owner, old in zip(owners, before, strict=True):
+        assert owner._lock is not old
+        assert owner._lock.acquire(blocking=False)
+        # Re-entrant, as the first one was.
+        assert owner._lock.acquire(blocking=False)
+
+
+def test_a_lock_that_was_not_adopted_stays(process):
+    owner = Owner()
+    lock = owner._lock
+    process._renew()
+    assert owner._lock is lock
+
+
+def test_adoption_keeps_nothing_alive(process):
+    owner = Owner()
+    process.adopt(owner)
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
+    process._renew()
+
+
+@pytest.mark.audit("A18", "C6")
+def test_a_forked_child_and_its_child_each_live_another_life():
+    run("""
+from envelope.forks import process
+assert process.life() == 0
+
+def check():
+    assert process.life() == 1
+    def again():
+        assert process.life() == 2
+    in_child(again)
+    assert process.life() == 1
+
+in_child(check)
+assert process.life() == 0
+""")
+
+
+@pytest.mark.audit("A18")
+def test_a_lock_held_by_a_thread_at_the_fork_is_free_in_the_child():
+    run("""
+import threading
+from envelope.forks import process
+
+class Owner:
+    def __init__(self):
+        self._lock = threading.RLock()
+
+owner, stranger = Owner(), Owner()
+process.adopt(owner)
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with owner._lock, stranger._lock:
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+
+def check():
+    assert owner._lock.acquire(timeout=5)
+    # This is what would have been: the holder does not exist here.
+    assert not stranger._lock.acquire(blocking=False)
+
+in_child(check)
+assert not owner._lock.acquire(blocking=False)
+done.set()
+thread.join()
+""")
+
+
+@pytest.mark.audit("A18")
+def test_sealers_openers_stores_and_trust_work_in_a_child_forked_while_their_locks_were_held():
+    run("""
+import contextlib, sys, threading
+sys.path.insert(0, "tests")
+from support import World
+from envelope import stream
+from envelope.replay import MemoryReplayStore
+
+world = World()
+sealer = world.sealer(to=[world.bob.public])
+opener = world.opener()
+opener.open(sealer.seal(b"before"))
+owners = (sealer, world.trust, stream._register, opener._senders, opener.replay)
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with contextlib.ExitStack() as stack:
+        for owner in owners:
+            stack.enter_context(owner._lock)
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+
+def check():
+    watchdog = threading.Timer(20, os._exit, [7])
+    watchdog.daemon = True
+    watchdog.start()
+    data = sealer.seal(b"child")
+    assert world.opener().open(data).payload == b"child"
+    world.trust.replace(list(world.trust))
+    assert stream.began_here(sealer.stream) is not None
+
+in_child(check)
+done.set()
+thread.join()
+assert opener.open(sealer.seal(b"after")).payload == b"after"
+""")

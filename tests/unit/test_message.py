@@ -1,0 +1,151 @@
+"""What an opener hands out, and the ids of messages (SPEC 5.5, 9.3)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from support import START, World, flip, identity
+
+from envelope import UsageError, message_id
+from envelope.codec import encode_object
+from envelope.errors import MalformedError, VersionError
+
+ALICE, BOB = identity("alice"), identity("bob")
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def h(label, *data):
+    """SPEC 2.2 for 32 bytes, by hand."""
+    return hashlib.blake2b(label.ljust(128, b"\0") + b"".join(data)).digest()
+
+
+def expected_id(data, body_at, index):
+    head, body = data[:body_at], data[body_at:-64]
+    return h(b"env1-id", head, h(b"env1-body", body), index.to_bytes(4, "big"))[:32]
+
+
+class TestMessage:
+    def test_it_tells_where_it_is_from(self, world):
+        sealer = world.sealer(to=[BOB.public])
+        sealer.seal(b"lost")
+        data = sealer.seal(b"payload", bound=[b"topic", b"frame"])
+        message = world.opener().open(data, bound=[b"topic", b"frame"])
+        assert message.payload == b"payload"
+        assert message.index == 0
+        assert message.sender is world.trust["alice"]
+        assert message.stream == sealer.stream
+        assert message.sequence == 1
+        assert message.skipped == 1
+        assert message.sent_at == START
+        assert message.sealed is True
+        assert message.context == "orders"
+        assert message.bound == (b"topic", b"frame")
+        assert message.topic == b"topic"
+        assert message.in_reply_to is None
+        assert message.id == message_id(data)
+
+    def test_without_bound_frames_it_has_no_topic(self, world):
+        message = world.opener().open(world.sealer().seal(b"x"))
+        assert (message.bound, message.topic, message.sealed) == ((), None, False)
+
+    def test_a_reply_names_its_request(self, world):
+        reply = world.sealer().seal(b"x", in_reply_to=b"r" * 32)
+        assert world.opener().open(reply, in_reply_to=b"r" * 32).in_reply_to == b"r" * 32
+
+    def test_messages_of_a_bundle_share_all_but_payload_index_and_id(self, world):
+        sealer = world.sealer()
+        sealer.seal(b"lost")
+        data = sealer.seal_bundle([b"a", b"", b"c"], bound=[b"t"])
+        messages = world.opener().open_bundle(data, bound=[b"t"])
+        assert [message.payload for message in messages] == [b"a", b"", b"c"]
+        assert [message.index for message in messages] == [0, 1, 2]
+        assert [message.skipped for message in messages] == [1, 0, 0]
+        assert [message.id for message in messages] == [message_id(data, n) for n in range(3)]
+        assert len({message.id for message in messages}) == 3
+        assert {message.sequence for message in messages} == {1}
+        assert {message.topic for message in messages} == {b"t"}
+
+    @pytest.mark.audit("K5", "E3")
+    def test_printing_it_shows_no_payload(self, world):
+        sealer = world.sealer(to=[BOB.public])
+        message = world.opener().open(sealer.seal(b"secret", bound=[b"secret"]), bound=[b"secret"])
+        text = f"<Message 6 bytes from 'alice', stream {sealer.stream.hex()}, sequence 0>"
+        assert repr(message) == str(message) == f"{message}" == text
+
+    @pytest.mark.parametrize("field", ["payload", "index"])
+    def test_it_is_immutable(self, world, field):
+        message = world.opener().open(world.sealer().seal(b"x"))
+        with pytest.raises(AttributeError):
+            setattr(message, field, getattr(message, field))
+
+    def test_it_takes_no_other_attributes(self, world):
+        message = world.opener().open(world.sealer().seal(b"x"))
+        with pytest.raises(AttributeError):
+            message.other = 1
+
+    def test_its_object_is_decoded_when_asked_for(self, world):
+        value = {"a": [1, None, "é", b"x"]}
+        message = world.opener().open(world.sealer().seal(encode_object(value)))
+        assert message.object() == value
+
+    @pytest.mark.audit("A20")
+    def test_a_payload_that_is_no_object_is_its_senders_doing(self, world):
+        message = world.opener().open(world.sealer().seal(b"secret"))
+        with pytest.raises(MalformedError) as refused:
+            message.object()
+        assert refused.value.claimed_sender == ALICE.key_id
+        assert refused.value.verified is True
+        assert "secret" not in str(refused.value)
+
+
+class TestMessageId:
+    @pytest.mark.parametrize("index", [0, 1, 255, 256, 2**32 - 1])
+    def test_it_is_the_hash_of_the_specification(self, world, index):
+        data = world.sealer().seal(b"payload")
+        assert message_id(data, index) == expected_id(data, 80, index)
+        data = world.sealer(to=[BOB.public]).seal(b"payload")
+        assert message_id(data, index) == expected_id(data, 208, index)
+        data = world.sealer(to=[BOB.public], sealed=False).seal(b"", in_reply_to=bytes(32))
+        assert message_id(data, index) == expected_id(data, 80 + 32 + 16, index)
+
+    def test_it_covers_all_but_the_signature(self, world):
+        data = world.sealer(to=[BOB.public]).seal(b"payload")
+        ids = {message_id(data)}
+        for position in range(40, len(data) - 64):
+            if not 40 <= position < 56:  # Higher bits there are beyond their width.
+                ids.add(message_id(flip(data, position)))
+        assert len(ids) == 1 + len(data) - 64 - 56
+        assert {message_id(flip(data, -1 - n)) for n in range(64)} == {message_id(data)}
+
+    def test_the_first_of_a_bundle_is_the_default(self, world):
+        data = world.sealer().seal_bundle([b"a"])
+        assert message_id(data) == message_id(data, 0) != message_id(data, 1)
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (("text",), "an envelope is bytes"),
+            ((bytearray(200),), "an envelope is bytes"),
+            ((None,), "an envelope is bytes"),
+            ((b"", -1), "index is that of a message in its bundle, from 0"),
+            ((b"", 2**32), "index is that"),
+            ((b"", 1.0), "index is that"),
+            ((b"", True), "index is that"),
+            ((b"", "0"), "index is that"),
+        ],
+    )
+    def test_a_wrong_argument_is_a_usage_error(self, arguments, text):
+        with pytest.raises(UsageError, match=text):
+            message_id(*arguments)
+
+    def test_what_is_no_envelope_has_no_id(self, world):
+        data = world.sealer().seal(b"x")
+        with pytest.raises(MalformedError):
+            message_id(data[:143])
+        with pytest.raises(VersionError):
+            message_id(flip(data, 3, 2))

@@ -1,0 +1,306 @@
+"""A folder that holds identity, peers and replay memory, made and used together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+
+import pytest
+from support import World, identity
+
+from envelope import (
+    Identity,
+    KeyFileError,
+    Node,
+    Peer,
+    Policy,
+    RejectedError,
+    TrustFileError,
+    UsageError,
+)
+from envelope import clock as clocks
+from envelope.errors import BeforeStartError, ReplayedError
+from envelope.replay import MemoryReplayStore
+from envelope.replay.guard import NEVER
+
+BOB, CAROL = identity("bob"), identity("carol")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "alice.node"
+
+
+@pytest.fixture
+def wide_umask():
+    """The most careless umask that a shell can have."""
+    old = os.umask(0)
+    yield
+    os.umask(old)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def peers(folder, *names, contexts='["orders"]'):
+    """Write peers.toml."""
+    (folder / "peers.toml").write_text(
+        "".join(
+            f'[[peer]]\nname = "{name}"\nkey = "{identity(name).public}"\ncontexts = {contexts}\n'
+            for name in names
+        )
+    )
+
+
+class TestCreate:
+    @pytest.mark.audit("K7")
+    @pytest.mark.usefixtures("wide_umask")
+    def test_it_makes_a_private_folder_with_identity_and_peers(self, folder):
+        node = Node.create(folder)
+        assert {entry.name for entry in folder.iterdir()} == {"identity.key", "peers.toml"}
+        assert mode(folder) == 0o700
+        assert mode(folder / "identity.key") == 0o600
+        assert node.path == folder
+        assert Identity.load(folder / "identity.key").public == node.identity.public
+
+    @pytest.mark.audit("K7")
+    @pytest.mark.usefixtures("wide_umask")
+    def test_nobody_else_may_write_the_list_of_peers(self, tmp_path):
+        """Also in a folder that was there before, and is open to others."""
+        folder = tmp_path / "open"
+        folder.mkdir(mode=0o777)
+        Node.create(folder)
+        assert mode(folder / "peers.toml") & 0o022 == 0
+
+    def test_folders_above_are_made_too_and_a_str_will_do(self, tmp_path):
+        node = Node.create(str(tmp_path / "a" / "b" / "c"))
+        assert node.path == tmp_path / "a" / "b" / "c"
+
+    def test_two_nodes_are_two_identities(self, tmp_path):
+        assert (
+            Node.create(tmp_path / "a").identity.key_id
+            != Node.create(tmp_path / "b").identity.key_id
+        )
+
+    def test_it_trusts_nobody_yet_and_says_how_to_change_that(self, folder):
+        node = Node.create(folder)
+        assert len(node.trust) == 0
+        text = (folder / "peers.toml").read_text()
+        for word in ("[[peer]]", "name", "key", "contexts"):
+            assert word in text
+
+    def test_its_example_of_a_peer_is_valid_but_for_the_key(self, folder):
+        Node.create(folder)
+        path = folder / "peers.toml"
+        example = "\n".join(
+            line.removeprefix("# ")
+            for line in path.read_text().splitlines()
+            if line.startswith(("# [[peer]]", "# name", "# key", "# contexts"))
+        )
+        path.write_text(example.replace("envpub1...", str(BOB.public)))
+        assert Node.load(folder).trust["alice"].public == BOB.public
+
+    def test_an_identity_is_never_replaced(self, folder):
+        first = Node.create(folder)
+        before = (folder / "identity.key").read_bytes()
+        with pytest.raises(KeyFileError, match="exists already"):
+            Node.create(folder)
+        assert (folder / "identity.key").read_bytes() == before
+        assert Node.load(folder).identity.public == first.identity.public
+
+    def test_peers_that_were_written_before_stay(self, folder):
+        folder.mkdir()
+        peers(folder, "bob")
+        before = (folder / "peers.toml").read_bytes()
+        assert Node.create(folder).trust["bob"].public == BOB.public
+        assert (folder / "peers.toml").read_bytes() == before
+
+    def test_peers_that_cannot_be_read_leave_no_half_a_node(self, folder):
+        folder.mkdir()
+        (folder / "peers.toml").write_text("no TOML")
+        with pytest.raises(TrustFileError):
+            Node.create(folder)
+        peers(folder, "bob")
+        assert Node.load(folder).trust["bob"].public == BOB.public
+
+    def test_a_file_is_no_folder(self, tmp_path):
+        path = tmp_path / "file"
+        path.write_text("")
+        with pytest.raises(KeyFileError, match=f"{path} is not a folder"):
+            Node.create(path)
+        with pytest.raises(KeyFileError, match=f"cannot make {path}/below: "):
+            Node.create(path / "below")
+
+    def test_what_the_system_refuses_is_a_key_file_error(self, tmp_path):
+        with pytest.raises(KeyFileError, match="cannot make"):
+            Node.create(tmp_path / ("x" * 300))
+
+    def test_the_replay_memory_is_born_with_the_key_and_waits_for_nothing(self, folder):
+        node = Node.create(folder)
+        guard = node.replay.guard("d", b"s" * 16, "c")
+        assert guard.cold == NEVER
+
+    def test_a_passphrase_locks_the_identity(self, folder):
+        node = Node.create(folder, "correct horse")
+        with pytest.raises(KeyFileError, match="is locked; give its passphrase"):
+            Node.load(folder)
+        assert Node.load(folder, "correct horse").identity.public == node.identity.public
+
+    @pytest.mark.parametrize("passphrase", ["", b"bytes", 5])
+    def test_a_passphrase_that_is_none_leaves_no_identity(self, folder, passphrase):
+        with pytest.raises(UsageError, match="the passphrase is a non-empty str"):
+            Node.create(folder, passphrase)
+        assert not (folder / "identity.key").exists()
+        assert Node.create(folder).path == folder
+
+
+class TestLoad:
+    def test_it_takes_up_identity_and_peers(self, folder):
+        created = Node.create(folder)
+        peers(folder, "bob", "carol")
+        node = Node.load(folder)
+        assert node.identity.public == created.identity.public
+        assert [peer.name for peer in node.trust] == ["bob", "carol"]
+
+    @pytest.mark.audit("R2")
+    def test_its_replay_memory_begins_cold(self, folder):
+        Node.create(folder)
+        node = Node.load(folder)
+        assert type(node.replay) is MemoryReplayStore
+        guard = node.replay.guard("d", b"s" * 16, "c")
+        with pytest.raises(BeforeStartError):
+            guard.check(b"s" * 16, 0, clocks.wall(), full_at=1, expected=False)
+
+    def test_a_missing_folder_says_what_to_do(self, folder):
+        with pytest.raises(KeyFileError, match="does not exist"):
+            Node.load(folder)
+
+    @pytest.mark.audit("K7")
+    def test_an_identity_that_others_can_read_is_refused(self, folder):
+        Node.create(folder)
+        (folder / "identity.key").chmod(0o640)
+        with pytest.raises(KeyFileError, match="chmod 600"):
+            Node.load(folder)
+
+    def test_peers_must_be_there_and_right(self, folder):
+        Node.create(folder)
+        (folder / "peers.toml").write_text('[[peer]]\nname = "bob"\n')
+        with pytest.raises(TrustFileError, match=r"peers.toml, line 1: key is missing"):
+            Node.load(folder)
+        (folder / "peers.toml").unlink()
+        with pytest.raises(TrustFileError, match="does not exist"):
+            Node.load(folder)
+
+
+class TestDurability:
+    def test_it_says_that_replay_memory_ends_with_the_process(self, folder, caplog):
+        with caplog.at_level(logging.INFO, "envelope.node"):
+            created = Node.create(folder)
+            loaded = Node.load(folder)
+        assert created.is_durable is loaded.is_durable is False
+        text = f"node {folder}: replay memory ends with this process"
+        assert [record.getMessage() for record in caplog.records] == [text, text]
+
+    def test_a_durable_store_is_taken_at_its_word(self, folder, caplog):
+        class Durable(MemoryReplayStore):
+            is_durable = True
+
+        created = Node.create(folder)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "envelope.node"):
+            node = Node(folder, created.identity, Durable())
+        assert node.is_durable is True
+        assert caplog.records == []
+
+
+class TestUse:
+    @pytest.fixture
+    def alice(self, tmp_path):
+        return Node.create(tmp_path / "alice")
+
+    @pytest.fixture
+    def bob(self, tmp_path, alice):
+        bob = Node.create(tmp_path / "bob")
+        for node, name, other in ((alice, "bob", bob), (bob, "alice", alice)):
+            (node.path / "peers.toml").write_text(
+                f'[[peer]]\nname = "{name}"\nkey = "{other.identity.public}"\n'
+                'contexts = ["orders"]\n'
+            )
+            node.trust.reload()
+        return bob
+
+    @pytest.mark.parametrize(
+        ("options", "sealed", "addressed"),
+        [
+            ({}, False, False),
+            ({"to": ["bob"]}, True, True),
+            ({"to": ["bob"], "sealed": False}, False, True),
+        ],
+    )
+    def test_what_one_seals_the_other_opens_once(self, alice, bob, options, sealed, addressed):
+        sealer = alice.sealer("orders", **options)
+        assert (sealer.sealed, sealer.addressed) == (sealed, addressed)
+        data = sealer.seal(b"x")
+        message = bob.opener("orders").open(data)
+        assert (message.sender.name, message.payload, message.sealed) == ("alice", b"x", sealed)
+        with pytest.raises(ReplayedError):
+            bob.opener("orders").open(data)
+
+    def test_recipients_are_names_peers_or_public_identities(self, alice, bob):
+        for one in ("bob", alice.trust["bob"], bob.identity.public):
+            data = alice.sealer("orders", to=[one]).seal(b"x")
+            assert bob.opener("orders").open(data).sealed
+
+    @pytest.mark.usefixtures("bob")
+    def test_a_recipient_by_name_follows_the_trust_store(self, alice):
+        sealer = alice.sealer("orders", to=["bob"])
+        peers(alice.path, "carol")
+        alice.trust.reload()
+        with pytest.raises(UsageError, match="gone"):
+            sealer.seal(b"x")
+
+    def test_an_opener_has_the_policy_that_it_is_given(self, alice, bob):
+        assert bob.opener("orders").policy == Policy()
+        strict = bob.opener("orders", policy=Policy(require="sealed"))
+        with pytest.raises(RejectedError, match="policy"):
+            strict.open(alice.sealer("orders").seal(b"x"))
+        assert strict.replay is bob.replay
+        assert strict.domain == bob.identity.key_id.hex()
+
+    @pytest.mark.audit("A5")
+    def test_contexts_keep_apart(self, alice, bob):
+        with pytest.raises(RejectedError, match="bad_signature"):
+            bob.opener("orders").open(alice.sealer("stock").seal(b"x"))
+
+    def test_an_unknown_name_is_a_usage_error(self, alice):
+        with pytest.raises(UsageError, match="no peer is named 'dave'"):
+            alice.sealer("orders", to=["dave"])
+
+    @pytest.mark.parametrize(
+        "to", ["bob", BOB.public, Peer("bob", BOB.public, contexts=["*"]), 5, None]
+    )
+    def test_recipients_are_a_list(self, alice, to):
+        with pytest.raises(UsageError, match="to is a list"):
+            alice.sealer("orders", to=to)
+
+    @pytest.mark.parametrize("to", [[BOB], [b"bob"], [5], b"bob"])
+    def test_a_recipient_is_never_a_secret_or_bytes(self, alice, to):
+        with pytest.raises(UsageError):
+            alice.sealer("orders", to=to)
+
+    def test_wrong_arguments_are_those_of_sealer_and_opener(self, alice):
+        with pytest.raises(UsageError, match="context"):
+            alice.sealer("")
+        with pytest.raises(UsageError, match="context"):
+            alice.opener(b"orders")
+        with pytest.raises(UsageError, match="sealing needs recipients"):
+            alice.sealer("orders", sealed=True)
+        with pytest.raises(UsageError, match="policy is a Policy"):
+            alice.opener("orders", policy="sealed")
+
+    @pytest.mark.audit("K5")
+    def test_printing_it_shows_the_folder_and_no_secret(self, alice):
+        assert repr(alice) == f"<Node {alice.path} {alice.identity.key_id.hex()}>"
+        assert World().alice.export() not in repr(alice)
