@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, Self
 
 from envelope import clock as clocks
-from envelope import codec, keyblock, wire
+from envelope import codec, keyblock, reasons, wire
 from envelope.arguments import as_bytes, check_bound, check_context, check_message_id
 from envelope.binding import body_digest
 from envelope.clock import Clock
@@ -57,11 +57,11 @@ from envelope.message import Arrival, Message
 from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
 from envelope.replay import MemoryReplayStore, ReplayStore
-from envelope.senders import Place, Sender, Senders, bind
+from envelope.senders import Place, Sender, Senders, bind, domain_name, own_identities
 from envelope.stats import Stats, Tally
 from envelope.stream import began_here
-from envelope.trust import Peer, TrustStore
-from envelope.wire import BUNDLE, REPLY, SEALED, decode
+from envelope.trust import TrustStore
+from envelope.wire import BUNDLE, SEALED, decode
 
 _HORIZON: Final = 10
 """Streams idle for ten times max_age (and a day at least) may be forgotten."""
@@ -121,8 +121,8 @@ class Opener:
             raise UsageError("policy is a Policy")
         if replay is not None and not isinstance(replay, ReplayStore):
             raise UsageError("replay is a ReplayStore, such as MemoryReplayStore()")
-        self.own: dict[bytes, Identity] = _identities(identity)
-        self.domain = _domain(domain, self.own, shared=replay is not None)
+        self.own: dict[bytes, Identity] = own_identities(identity)
+        self.domain = domain_name(domain, self.own, shared=replay is not None)
         encoded = check_context(context)
         self.context = context
         self.trust = trust
@@ -257,7 +257,7 @@ class Opener:
             or flags & BUNDLE > bundles
             or reply != in_reply_to
         ):
-            raise PolicyError(_why_policy(policy, header, bundles))
+            raise PolicyError(reasons.policy(policy, header, bundles))
         # 4: trust, by one snapshot.
         now = self._watch.now()
         snapshot = self.trust.current(self._watch.last)
@@ -265,7 +265,7 @@ class Opener:
         if sender.is_own and (not policy.accept_own or began_here(stream) is not None):
             raise ReflectedError
         if not (sender.begins <= now < sender.ends and sender.is_allowed):
-            raise NotTrustedError(self._why_not_trusted(sender.peer, now))
+            raise NotTrustedError(reasons.not_trusted(sender.peer, self.context, now))
         if bound or sender.unbound is None:
             state = sender.bound.get(bound)
             if state is None:
@@ -275,16 +275,13 @@ class Opener:
         # 5: addressed to me.
         own = self._find_own(data, header) if n else None
         # 6: freshness.
-        if sent_at < now - self._max_age or sent_at > now + self._max_future:
-            self._refuse_time(sent_at, now)
+        if sent_at < now - self._max_age:
+            raise StaleError(reasons.stale(policy, now - sent_at, is_back=self._watch.is_back))
+        if sent_at > now + self._max_future:
+            raise FutureError(reasons.future(policy, sent_at - now))
         # 7: peek.
-        sender.guard.check(
-            stream,
-            sequence,
-            sent_at,
-            full_at=policy.max_streams,
-            expected=reply is not None,
-        )
+        full_at, expected = policy.max_streams, reply is not None
+        sender.guard.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
         # 8: signature.
         head = data[:body_at]
         state = state.copy()
@@ -371,64 +368,11 @@ class Opener:
             error.claimed_sender = data[8:24]
         self._tally.refuse(error, self._senders.name_of)
 
-    def _refuse_time(self, sent_at: int, now: int) -> None:
-        age = (now - sent_at) / clocks.SECOND
-        if age < 0:
-            raise FutureError(
-                f"stamped {-age:.3f} s ahead; max_future is {self.policy.max_future} s; "
-                "compare the clocks"
-            )
-        note = ""
-        if self._watch.is_back:
-            note = "; this receiver's clock stepped back, see reset_clock()"
-        raise StaleError(
-            f"{age:.3f} s old; max_age is {self.policy.max_age} s; compare the clocks{note}"
-        )
-
-    def _why_not_trusted(self, peer: Peer, now: int) -> str:
-        name = repr(peer.name)
-        if peer.revoked:
-            return f"{name} is revoked"
-        if now < peer.begins:
-            return f"{name} is not valid yet"
-        if now >= peer.ends:
-            return f"{name} has expired"
-        return f"{name} may not send in the context {self.context!r}"
-
     def __repr__(self) -> str:
         """Return where it opens and for whom."""
         context = getattr(self, "context", None)  # A traceback may show one half made.
         own = ", ".join(key_id.hex() for key_id in getattr(self, "own", ())) or "everyone"
         return f"<Opener in {context!r} for {own}>"
-
-
-def _identities(identity: Identity | Sequence[Identity] | None) -> dict[bytes, Identity]:
-    """Return the receiver's identities by key id, in the order given."""
-    if identity is None:
-        return {}
-    several = [identity] if isinstance(identity, Identity) else identity
-    if not isinstance(several, list | tuple):
-        raise UsageError("identity is an Identity, or a list of them")
-    own = {}
-    for one in several:
-        if not isinstance(one, Identity):
-            raise UsageError("identity is an Identity, or a list of them")
-        own[one.key_id] = one
-    return own
-
-
-def _domain(domain: str | None, own: dict[bytes, Identity], *, shared: bool) -> str:
-    """Return the name of the replay domain (SPEC 8.1)."""
-    if domain is not None:
-        if type(domain) is not str or not domain:
-            raise UsageError("domain is a non-empty str that names the replay domain")
-        return domain
-    if shared and len(own) != 1:
-        raise UsageError(
-            "a replay store used without an identity, or with several, needs the name of its "
-            "domain: domain=...; keep the name across a rotation of keys"
-        )
-    return next(iter(own)).hex() if own else "-"
 
 
 def _decrypt(body: bytes, bind_digest: bytes, nonce: bytes, aead_key: bytes) -> bytes:
@@ -442,15 +386,3 @@ def _size_of(bound: tuple[bytes, ...]) -> int:
     if len(bound) > MAX_BOUND_FRAMES:
         raise TooLargeError(f"more than {MAX_BOUND_FRAMES} bound frames")
     return sum(map(len, bound))
-
-
-def _why_policy(policy: Policy, header: wire.Header, bundles: int) -> str:
-    if header.kind != SEALED and policy.require == "sealed":
-        return "signed only; sealed is required"
-    if policy.addressed and not header.recipients:
-        return "for everyone in the context; addressed is required"
-    if header.flags & BUNDLE > bundles:
-        return "a bundle; open it with open_bundle()"
-    if header.flags & REPLY:
-        return "a reply to another request, or to none"
-    return "no reply, where the reply to a request is expected"

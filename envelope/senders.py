@@ -8,12 +8,14 @@ first (``remember``). Every table is bounded, and a new snapshot begins anew.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from envelope.binding import bind_state, context_digest
-from envelope.errors import NotTrustedError, UnknownSenderError
+from envelope.errors import NotTrustedError, UnknownSenderError, UsageError
 from envelope.forks import process
+from envelope.identity import Identity
 from envelope.primitives import Hasher
 from envelope.replay import ReplayStore
 from envelope.stats import SenderTally, Tally
@@ -38,6 +40,35 @@ class Place:
     """The receiver's key ids."""
     domain: str
     replay: ReplayStore
+
+
+def own_identities(identity: Identity | Sequence[Identity] | None) -> dict[bytes, Identity]:
+    """Return the receiver's identities by key id, in the order given."""
+    if identity is None:
+        return {}
+    several = [identity] if isinstance(identity, Identity) else identity
+    if not isinstance(several, list | tuple):
+        raise UsageError("identity is an Identity, or a list of them")
+    own = {}
+    for one in several:
+        if not isinstance(one, Identity):
+            raise UsageError("identity is an Identity, or a list of them")
+        own[one.key_id] = one
+    return own
+
+
+def domain_name(domain: str | None, own: dict[bytes, Identity], *, shared: bool) -> str:
+    """Return the name of the replay domain (SPEC 8.1)."""
+    if domain is not None:
+        if type(domain) is not str or not domain:
+            raise UsageError("domain is a non-empty str that names the replay domain")
+        return domain
+    if shared and len(own) != 1:
+        raise UsageError(
+            "a replay store used without an identity, or with several, needs the name of its "
+            "domain: domain=...; keep the name across a rotation of keys"
+        )
+    return next(iter(own)).hex() if own else "-"
 
 
 class Sender:

@@ -151,6 +151,16 @@ class TestTrust:
             "'alice' has expired",
         ]
 
+    def test_on_its_first_and_after_its_last_moment_a_peer_is_told_what_is_wrong(self, world):
+        now = datetime.fromtimestamp(START // SECOND, UTC)
+        data = world.sealer().seal(b"x")
+        for fields, text in (
+            ({"not_before": now}, "may not send in the context"),
+            ({"not_after": now}, "has expired"),
+        ):
+            with pytest.raises(NotTrustedError, match=text):
+                self.opener(world, contexts=["stock"], **fields).open(data)
+
     @pytest.mark.audit("A13")
     def test_the_revoked_are_refused_whatever_their_dates(self, world):
         with pytest.raises(NotTrustedError, match="'alice' is revoked"):

@@ -11,6 +11,7 @@ from parallel import at_once, held_by_another_thread, in_child
 from support import START, World, flip, identity
 
 from envelope import Peer, TrustStore, keyblock
+from envelope import opener as openers
 from envelope import sealer as sealers
 from envelope.errors import (
     BadSignatureError,
@@ -115,6 +116,23 @@ class TestColdAndWarm:
         for sent, heard in (([b"a"], [b"b"]), ([b"a"], []), ([], [b"a"]), ([b"ab"], [b"a", b"b"])):
             with pytest.raises(BadSignatureError):
                 opener.open(sealer.seal(b"x", bound=sent), bound=heard)
+
+    def test_a_key_block_is_opened_once_and_a_topic_hashed_once(self, world, monkeypatch):
+        done = []
+
+        def counted(step):
+            def call(*args, **options):
+                done.append(step.__name__)
+                return step(*args, **options)
+
+            return call
+
+        monkeypatch.setattr(keyblock, "unwrap", counted(keyblock.unwrap))
+        monkeypatch.setattr(openers, "bind", counted(openers.bind))
+        opener, sealer = world.opener(), world.sealer(to=[BOB.public])
+        for bound in ([], [], [b"topic"], [b"topic"], [b"topic"], []):
+            opener.open(sealer.seal(b"x", bound=bound), bound=bound)
+        assert done == ["unwrap", "bind"]
 
     @pytest.mark.audit("A13")
     def test_what_is_cached_does_not_outlive_the_trust(self, world):
