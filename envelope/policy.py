@@ -67,7 +67,8 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Check every bound, so that a policy that exists makes sense."""
-        if self.require not in ("signed", "sealed"):
+        require: object = self.require
+        if type(require) is not str or require not in ("signed", "sealed"):
             raise UsageError('require is "signed" or "sealed"; nothing weaker exists')
         for name in ("addressed", "accept_own"):
             if type(getattr(self, name)) is not bool:

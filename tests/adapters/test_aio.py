@@ -84,6 +84,20 @@ def test_a_poll_that_is_cancelled_loses_nothing(ends, timeout):
     asyncio.run(closing(bob, story()))
 
 
+def test_a_poll_without_a_timeout_waits_whatever_rcvtimeo_says(ends):
+    alice, bob, _ = ends
+    bob.socket.rcvtimeo = 1
+
+    async def story() -> None:
+        polling = asyncio.create_task(bob.poll())
+        await asyncio.wait([polling], timeout=0.02)
+        assert not polling.done()
+        alice.send(b"payload")
+        assert await polling is True
+
+    asyncio.run(closing(bob, story()))
+
+
 class Watch:
     """Another task of the loop, which counts how often it gets a turn."""
 

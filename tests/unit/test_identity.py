@@ -293,6 +293,7 @@ def holders(tmp_path):
     return Holders(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::BytesWarning")  # how a secret is shown by mistake
 def test_the_search_finds_secrets_however_they_are_shown(holders):
     alice = holders.objects["identity"]
     assert set(holders.objects) == set(NAMES)
