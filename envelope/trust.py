@@ -154,10 +154,8 @@ def _topics(name: str, topics: Sequence[str | bytes] | None) -> tuple[bytes, ...
     return prefixes
 
 
-def _encodable(name: str, value: object, what: str) -> str:
+def _encodable(name: str, value: str, what: str) -> str:
     """Return a str that has a UTF-8 form."""
-    if type(value) is not str:
-        raise UsageError(f"peer {name!r}: {what} is a str")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -52,10 +52,10 @@ def craft(
             ``in_reply_to``.
     """
     to = sorted(to, key=lambda recipient: recipient.key_id)
-    if not sealed:
-        block, key = b"".join(recipient.key_id for recipient in to), b""
-    elif keys is not None:
+    if keys is not None:
         block, key = keys
+    elif not sealed:
+        block, key = b"".join(recipient.key_id for recipient in to), b""
     else:
         block, key = keyblock.make(sender, to, stream=stream, now=sent_at, random=os.urandom)
     kind = 2 if sealed else 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import zmq
 from support import identity
@@ -107,7 +109,7 @@ class TestBundles:
             ([32_768, 32_769], [1, 1]),
             ([30_000] * 5, [2, 2, 1]),
             ([65_536, 0, 1], [2, 1]),
-            ([1, 70_000, 1], [1, 1, 1]),
+            ([70_000, 1, 70_000, 1], [1, 1, 1, 1]),
             ([5], [1]),
         ],
     )
@@ -180,6 +182,7 @@ class TestPoll:
         push.send(b"a")
         assert pull.poll(5_000) is True
         assert pull.poll() is True
+        assert pull.poll(0) is True
 
     def test_it_sees_what_is_left_of_a_bundle(self, pipe, bare):
         push, pull = pipe()
@@ -226,11 +229,13 @@ class TestObjects:
 class TestSending:
     def test_what_the_socket_did_not_take_is_a_gap(self, secure, world, link):
         push = secure(zmq.PUSH, sealer=world.sealer())
+        start = time.monotonic()
         for send in (push.send, push.send_object):
             with pytest.raises(zmq.Again):
                 send(b"nobody is connected", flags=zmq.NOBLOCK)
         with pytest.raises(zmq.Again):
             push.send_many([b"nobody"], flags=zmq.NOBLOCK)
+        assert time.monotonic() - start < push.socket.sndtimeo / 1000
         pull = secure(zmq.PULL, opener=world.opener())
         link(pull, push)
         push.send(b"somebody")
@@ -246,5 +251,21 @@ class TestSending:
 def test_closing_closes_the_socket_inside(pipe):
     for one in pipe():
         assert not one.socket.closed
-        one.close(linger=0)
+        one.close()
         assert one.socket.closed
+
+
+@pytest.mark.parametrize("linger", [0, None])
+def test_closing_waits_for_unsent_messages_as_long_as_it_is_told(secure, plain, world, linger):
+    """By the argument, or by the socket's own option."""
+    push = secure(zmq.PUSH, sealer=world.sealer())
+    push.socket.linger = 0 if linger is None else 5_000
+    gone = plain(zmq.PULL)
+    gone.bind("tcp://127.0.0.1:*")
+    push.socket.connect(gone.last_endpoint.decode())
+    gone.close()
+    push.send(b"nobody will have it")
+    start = time.monotonic()
+    push.close(linger)
+    push.socket.context.term()
+    assert time.monotonic() - start < 3

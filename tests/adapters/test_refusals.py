@@ -182,8 +182,11 @@ class TestWaiting:
         assert scene.bob.stats.refused == {"malformed": 3}
 
     def test_a_call_with_time_left_passes_over_more(self, scene, monkeypatch):
+        now = FakeClock()
+        monkeypatch.setattr(clock, "monotonic", now)
         monkeypatch.setattr(seam, "MAX_REFUSED", 3)
-        monkeypatch.setattr(clock, "monotonic", FakeClock())
+        scene.bob.socket.rcvtimeo = 1_000
+        scene.told.act = lambda _: now.advance(0.199)
         scene.garbage(5)
         scene.alice.send(b"good")
         assert scene.bob.recv().payload == b"good"

@@ -122,3 +122,10 @@ def test_a_message_id_has_32_bytes():
         with pytest.raises(UsageError) as raised:
             check_message_id(wrong)
         assert str(raised.value) == "in_reply_to is the id of a message: 32 bytes"
+
+
+def test_a_memoryview_that_was_released_is_a_usage_error():
+    view = memoryview(b"payload")
+    view.release()
+    with pytest.raises(UsageError, match="payload is a memoryview that was released"):
+        as_bytes(view, "payload")

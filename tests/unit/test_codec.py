@@ -109,6 +109,7 @@ AFTER = "bytes after the end of the object"
         ({}, b"\x80"),
         ({"a": 1, "b": {}}, b"\x82\xa1a\x01\xa1b\x80"),
         ({"": []}, b"\x81\xa0\x90"),
+        ({str(n): None for n in range(15)}, None),
         ({str(n): None for n in range(16)}, None),
         ({str(n): [] for n in range(65_536)}, None),
         ([[1], {"a": [b"b", "c"]}, -1.0], None),
@@ -215,7 +216,8 @@ def nested(depth, make):
 
 NESTINGS = {
     # How one level is made around the next, and how many levels its fellows add.
-    "empty in the end": (lambda inner: [] if inner is None else [inner], 0),
+    "empty array in the end": (lambda inner: [] if inner is None else [inner], 0),
+    "empty map in the end": (lambda inner: {} if inner is None else {"a": inner}, 0),
     "arrays": (lambda inner: [inner], 0),
     "maps": (lambda inner: {"a": inner}, 0),
     "last of many": (lambda inner: [1, {}, [], inner], 1),
@@ -408,6 +410,23 @@ BOMBS = {
 @pytest.mark.parametrize("decode", [decode_object, decode_bundle])
 def test_ten_kilobytes_of_hostility_cost_little_memory(decode, packed):
     assert memory_of(decode, packed) < 200_000
+
+
+FULL = {
+    "an array": b"\xdd" + be(100_000, 4) + b"\xc0" * 100_000,
+    "a map": b"\xde"
+    + be(20_000, 2)
+    + b"".join(b"\xc4\2" + be(n, 2) + b"\xc0" for n in range(20_000)),
+    "a str": b"\xdb" + be(100_000, 4) + b"x" * 100_000,
+    "an ext": b"\xc9" + be(100_000, 4) + b"\1" + bytes(100_000),
+}
+
+
+@pytest.mark.audit("A20", "P5")
+@pytest.mark.parametrize("element", FULL.values(), ids=FULL)
+def test_what_no_bundle_holds_is_not_even_built(element):
+    refused_at_once = memory_of(decode_bundle, b"\x91\xc1" + bytes(len(element)))
+    assert memory_of(decode_bundle, b"\x91" + element) < refused_at_once + 20_000
 
 
 @pytest.mark.audit("A20", "P5")

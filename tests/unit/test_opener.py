@@ -225,6 +225,31 @@ class TestIdentities:
                 world.opener(BOB).open(data)
             assert world.opener(CAROL).open(data).payload == b"x"
 
+    @pytest.mark.audit("A7", "P2")
+    def test_a_key_id_that_does_not_begin_an_entry_addresses_nobody(self, world):
+        bob, carol = BOB.key_id, CAROL.key_id
+        keys = bytes(32)
+        to = [ALICE.public, CAROL.public]  # Their number is what counts here.
+        for block in (
+            bob + bytes(48) + carol + bytes(48) + b"\xff" * 64,  # the ephemeral key
+            bytes(32) + bob + bytes(16) + carol + bytes(48) + b"\xff" * 64,  # the commitment
+            bytes(64) + bytes(16) + bob + bytes(32) + b"\xff" * 64,  # a wrapped key
+            bytes(64) + bytes(16) + bytes(31) + bob + bytes(1) + b"\xff" * 64,
+            bytes(64) + bytes(16) + bytes(40) + bob + b"\xff" * 56,  # across two entries
+        ):
+            data = craft(ALICE, b"x", to=to, sealed=True, keys=(block, keys))
+            with pytest.raises(NotAddressedError):
+                world.opener().open(data)
+        halves = bytes(8) + bob[:8] + bob[8:] + bytes(8)
+        with pytest.raises(NotAddressedError):
+            world.opener().open(craft(ALICE, b"x", to=to, keys=(halves, b"")))
+        # Behind such a place its own entry is found all the same.
+        own = bytes(15) + b"\1" + bob + bytes(32) + bob + b"\xff" * 48
+        with pytest.raises(UnsealError):
+            world.opener().open(
+                craft(ALICE, b"x", to=to, sealed=True, keys=(bytes(64) + own, keys))
+            )
+
     def test_without_an_identity_only_what_is_for_everyone_opens(self, world):
         def opener():
             return Opener(world.trust, context="orders", replay=world.store(), domain="d",

@@ -85,6 +85,7 @@ def test_a_policy_is_a_value():
     assert Policy() == Policy()
     assert hash(Policy()) == hash(Policy(window=4096))
     assert Policy(window=64) != Policy()
+    assert not hasattr(Policy(), "__dict__")
     with pytest.raises(dataclasses.FrozenInstanceError):
         Policy().require = "sealed"
     with pytest.raises(TypeError):

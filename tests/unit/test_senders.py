@@ -243,6 +243,18 @@ class TestSenders:
         with pytest.raises(UnknownSenderError):
             senders.find(snapshot, world.mallory.key_id)
 
+    def test_whoever_is_met_twice_has_one_tally(self, world):
+        senders = self.senders(world, world.trust)
+        alice = senders.find(world.trust.snapshot, ALICE.key_id)
+        assert senders.meet(alice) is senders.meet(alice) is alice.tally
+
+    def test_a_sender_is_met_once(self, world):
+        senders = self.senders(world, world.trust)
+        alice = senders.find(world.trust.snapshot, ALICE.key_id)
+        row = senders.meet(alice)
+        assert senders.meet(alice) is alice.tally is row
+        assert (row.name, row.guard) == ("alice", alice.guard)
+
     def test_a_new_snapshot_begins_anew_and_keeps_the_replay_memory(self, world):
         senders = self.senders(world, world.trust)
         before = senders.find(world.trust.snapshot, ALICE.key_id)

@@ -174,3 +174,37 @@ def test_of_a_huge_file_only_the_beginning_is_read(path, monkeypatch):
         assert tracemalloc.get_traced_memory()[1] < 200_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.audit("K7")
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o622, 0o666])
+def test_a_file_that_others_can_write_is_refused(path, mode):
+    # Whoever may write it decides whom we believe.
+    path.write_text(GOOD)
+    path.chmod(mode)
+    with pytest.raises(TrustFileError, match="can be written by others; forbid it: chmod go-w"):
+        trustfile.read(path)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444])
+def test_a_file_that_others_can_read_is_read(path, mode):
+    path.write_text(GOOD)
+    path.chmod(mode)
+    assert [table.key for table in trustfile.read(path)] == ["k"]
+
+
+def test_a_file_of_another_user_is_refused_and_one_of_root_is_not(path, monkeypatch):
+    path.write_text(GOOD)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(trustfile.os, "geteuid", lambda: owner + 1)
+    if owner == 0:
+        assert trustfile.read(path)
+        os.chown(path, 12345, -1)
+    with pytest.raises(TrustFileError, match="belongs to another user"):
+        trustfile.read(path)
+
+
+def test_a_fifo_is_refused_and_not_waited_for(path):
+    os.mkfifo(path, 0o600)
+    with pytest.raises(TrustFileError, match="is not a file"):
+        trustfile.read(path)
