@@ -349,6 +349,8 @@ class Opener:
             self._senders.remember(sender, bound, cache_key, aead_key)
         self._tally.accept(tally, len(payloads))
         arrival = Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
+        if len(payloads) == 1:  # The usual case, without the frame of a comprehension.
+            return [Message(payloads[0], 0, arrival)]
         return [Message(payload, index, arrival) for index, payload in enumerate(payloads)]
 
     def _find_own(self, data: bytes, header: wire.Header) -> tuple[Identity, bytes]:
