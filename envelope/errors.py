@@ -47,7 +47,14 @@ class UsageError(EnvelopeError, ValueError):
 
 
 class TrustFileError(UsageError):
-    """A trust file that cannot be used. The text names the file, line and reason."""
+    """A trust file that cannot be used. The text names the file, line and reason.
+
+    Attributes:
+        is_unread: whether the content was not even seen; reading may work later,
+            though the file does not change.
+    """
+
+    is_unread: bool = False
 
 
 class KeyFileError(EnvelopeError):

@@ -36,6 +36,9 @@ seals: a revocation is in force about a second after the file was replaced."""
 
 _MAX_NAME = 255
 
+_UNSEEN: tuple[int, ...] = ()
+"""The fingerprint of no file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -303,6 +306,9 @@ class TrustStore:
             self.snapshot = self._read(path)
         except TrustFileError as error:
             self._failure = error.with_traceback(None)
+            if error.is_unread:
+                # A passing lack of handles must not hide a revocation until the next change.
+                self._mark = _UNSEEN
             if self.stale_since is None:
                 self.stale_since = datetime.now(UTC)
             raise
@@ -381,6 +387,6 @@ def _fingerprint(path: Path) -> tuple[int, ...] | None:
     """Return what changes when a file is rewritten or replaced; None if it is not there."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

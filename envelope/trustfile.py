@@ -54,13 +54,22 @@ def _parse(path: Path) -> tuple[dict[str, Any], str]:
     try:
         # Without O_NONBLOCK the opening of a FIFO would wait for ever.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            _check_safe(path, os.fstat(file.fileno()))
-            raw = file.read(_MAX_FILE + 1)
+        # closefd=False: of a folder open() would raise and leave the handle to nobody.
+        handle = os.open(path, flags)
+        try:
+            _check_safe(path, os.fstat(handle))
+            with open(handle, "rb", closefd=False) as file:
+                raw = file.read(_MAX_FILE + 1)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
-        raise TrustFileError(f"{path} does not exist") from None
+        raise _unread(f"{path} does not exist") from None
     except OSError as error:
-        raise TrustFileError(f"cannot read {path}: {error.strerror}") from None
+        raise _unread(f"cannot read {path}: {error.strerror}") from None
+    except TrustFileError:
+        raise
+    except ValueError:
+        raise TrustFileError(f"{str(path)!r} names no file") from None
     if len(raw) > _MAX_FILE:
         raise TrustFileError(f"{path} is larger than any trust file")
     try:
@@ -78,6 +87,13 @@ def _parse(path: Path) -> tuple[dict[str, Any], str]:
         # Python will not convert a number of thousands of digits.
         raise TrustFileError(f"{path}: {error}") from None
     return document, content
+
+
+def _unread(reason: str) -> TrustFileError:
+    """Return the error of a file whose content was not seen."""
+    error = TrustFileError(reason)
+    error.is_unread = True
+    return error
 
 
 def _check_safe(path: Path, status: os.stat_result) -> None:

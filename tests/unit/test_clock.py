@@ -8,7 +8,7 @@ import time
 import pytest
 from support import FakeClock
 
-from envelope import clock
+from envelope import UsageError, clock
 from envelope.clock import SECOND, HighWater
 
 TOLERANCE = 2 * SECOND
@@ -60,6 +60,28 @@ def test_seconds_become_the_nearest_microseconds(seconds, us):
     made = clock.microseconds(seconds)
     assert made == us
     assert type(made) is int
+
+
+@pytest.mark.audit("A17")
+def test_a_reading_of_a_wall_clock_has_the_range_of_sent_at():
+    assert clock.MAX_TIME == 2**53
+    for reading in (0, 1, 2**53 - 1):
+        assert clock.check(reading) == reading
+
+
+@pytest.mark.parametrize("reading", [-1, 2**53, 2**63, 1.5, None, "0", True])
+def test_another_reading_is_the_callers_mistake(reading):
+    for use in (clock.check, lambda now: HighWater(lambda: now, tolerance=0)):
+        with pytest.raises(UsageError, match="clock returns Unix microseconds as an int"):
+            use(reading)
+
+
+def test_the_last_reading_is_known_beside_the_highest(turned, water):
+    assert water.last == 100 * SECOND
+    for reading in (101 * SECOND, 50 * SECOND, 60 * SECOND):
+        turned.now = reading
+        assert water.now() == 101 * SECOND
+        assert water.last == reading
 
 
 def test_the_highest_reading_rises_with_the_clock_and_never_falls(turned, water):

@@ -112,6 +112,15 @@ def test_a_refusal_claims_no_sender_and_is_unverified_unless_it_comes_after_the_
     assert error().verified is (error is UnsealError)
 
 
+def test_only_the_first_two_checks_come_before_a_header_was_read():
+    assert [error.code for error in REJECTIONS if not error.has_header] == [
+        "too_large",
+        "malformed",
+        "version",
+    ]
+    assert RejectedError.has_header is True
+
+
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
 )

@@ -237,6 +237,17 @@ def test_an_identity_is_saved_with_its_public_half_beside_it(tmp_path, monkeypat
     assert Identity.load(path, passphrase=passphrase).public == ME.public
 
 
+def test_without_a_passphrase_a_file_is_not_locked_and_a_locked_one_not_opened(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(keyfile.save.__kwdefaults__, "cost", Cost(1, 8))
+    ME.save(tmp_path / "open.key")
+    assert Identity.load(tmp_path / "open.key").public == ME.public
+    ME.save(tmp_path / "locked.key", "correct horse")
+    with pytest.raises(KeyFileError, match="is locked; give its passphrase"):
+        Identity.load(tmp_path / "locked.key")
+
+
 # --- Secrets ---------------------------------------------------------------------------
 
 

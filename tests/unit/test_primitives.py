@@ -394,7 +394,7 @@ def test_the_aead_opens_only_what_it_closed(changed):
         primitives.aead_decrypt(closed, *parts.values())
 
 
-@pytest.mark.parametrize(("passes", "memory_kib"), [(1, 8), (2, 8), (1, 16)])
+@pytest.mark.parametrize(("passes", "memory_kib"), [(1, 8), (2, 8), (1, 16), (1, 1024)])
 def test_argon2id_is_libsodiums_with_memory_in_kib(passes, memory_kib):
     salt = bytes(range(16))
     made = primitives.argon2id(b"passphrase", salt, passes=passes, memory_kib=memory_kib)

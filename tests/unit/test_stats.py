@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from crafting import craft
@@ -66,6 +67,9 @@ class TestCounting:
         assert tally.read(0) == Stats(
             accepted=0, messages=0, refused={}, senders={}, clock_stepped_back=0
         )
+
+    def test_of_a_sender_nothing_is_known_at_first(self):
+        assert dataclasses.astuple(SenderStats()) == (0, 0, {}, 0, 0, 0, 0, 0, 0)
 
     def test_every_refusal_is_counted_by_its_code(self, tally):
         for count, kind in enumerate(REJECTIONS, 1):
@@ -178,6 +182,23 @@ class TestCounting:
         stats = tally.read(0)
         assert (stats.accepted, stats.messages, stats.refused) == (800, 1600, {"replayed": 800})
         assert stats.senders["alice"].refused == {"replayed": 800}
+
+    @pytest.mark.parametrize("step", ["sender", "accept", "refuse", "read"])
+    def test_each_step_waits_for_the_one_that_is_being_made(self, tally, step):
+        guard = StillGuard(0, 0, 0, 0, 0, 0, 0)
+        alice = tally.sender(KEY_ID, "alice", guard)
+        work = {
+            "sender": lambda: tally.sender(KEY_ID, "alice", guard),
+            "accept": lambda: tally.accept(alice, 1),
+            "refuse": lambda: refuse(tally),
+            "read": lambda: tally.read(0),
+        }[step]
+        with ThreadPoolExecutor(1) as pool:
+            with held_by_another_thread(tally._lock):
+                done = pool.submit(work)
+                with pytest.raises(TimeoutError):
+                    done.result(timeout=0.05)
+            done.result()
 
     def test_a_child_counts_though_a_thread_held_the_lock_at_the_fork(self, tally):
         with held_by_another_thread(tally._lock):

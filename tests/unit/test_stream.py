@@ -114,6 +114,7 @@ def test_a_stream_began_here_also_when_its_sealer_is_gone():
 
 
 def test_the_oldest_of_very_many_streams_is_forgotten(monkeypatch):
+    assert stream.MAX_KNOWN == 65_536
     monkeypatch.setattr(stream, "MAX_KNOWN", 3)
     monkeypatch.setattr(stream._register, "_births", {})
     first, *others = [begin(random=seeded(number)) for number in range(4)]

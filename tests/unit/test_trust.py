@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 import threading
@@ -270,9 +271,20 @@ def test_a_peer_is_a_value():
     assert hash(one) == hash(peer(topics=[b"a"]))
     assert one != peer(topics=["a"], revoked=True)
     assert one.key_id == ALICE.key_id
+    assert not hasattr(one, "__dict__")
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.revoked = True
     assert TrustStore([one])["alice"] == one
+
+
+def test_a_peer_prints_what_it_was_made_of_and_takes_its_store_by_name_only():
+    assert repr(peer()) == (
+        f"Peer(name='alice', public={ALICE!r}, contexts=('orders',), topics=None, "
+        "not_before=None, not_after=None, revoked=False)"
+    )
+    assert repr(TrustStore([peer()])["alice"]) == repr(peer())
+    with pytest.raises(TypeError):
+        Peer("alice", ALICE, ["orders"], None, None, None, False, TrustStore())
 
 
 def test_a_peer_does_not_follow_a_list_that_changes_later():
@@ -503,6 +515,11 @@ def test_a_missing_file_is_an_error_when_loading(path):
     assert loading(path) == f"{path} does not exist"
 
 
+def test_a_path_with_a_zero_byte_is_an_error_when_loading():
+    with pytest.raises(TrustFileError):
+        TrustStore.load("peers\0.toml")
+
+
 def test_a_store_that_follows_a_file_is_not_replaced_and_a_list_not_reloaded(store, path):
     with pytest.raises(UsageError) as raised:
         store.replace([])
@@ -673,6 +690,71 @@ def test_a_file_that_was_away_and_came_back_the_same_is_no_longer_stale(store, p
     aside.rename(path)
     assert names(store, START + SECOND) == ["alice"]
     assert store.stale_since is None
+
+
+@pytest.mark.audit("R7", "A13")
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_a_file_that_could_not_be_opened_for_a_moment_is_read_at_the_next_look(
+    store, path, monkeypatch, number
+):
+    # It does not change again: a revocation in it must not wait until it does.
+    put(path, table(more="revoked = true"))
+    with monkeypatch.context() as patched:
+
+        def fail(*_):
+            raise OSError(number, os.strerror(number))
+
+        patched.setattr(trust.trustfile.os, "open", fail)
+        assert not store.current(START).names["alice"][0].revoked
+    assert store.current(START + SECOND).names["alice"][0].revoked
+    assert store.stale_since is None
+
+
+def test_a_file_that_cannot_be_used_and_has_not_changed_is_told_again_and_not_read_again(
+    store, path, monkeypatch, caplog
+):
+    put(path, "[[peer")
+    store.current(START)
+    monkeypatch.setattr(trust.trustfile, "read", lambda _: pytest.fail("read again"))
+    store.current(START + SECOND)
+    store.current(START + 2 * SECOND)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3
+    assert len(set(said)) == 1
+
+
+@pytest.mark.audit("K7")
+def test_a_program_that_changes_its_folder_still_follows_the_same_file(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    put(tmp_path / "peers.toml", table())
+    put(tmp_path / "elsewhere" / "peers.toml", table("mallory", CAROL))
+    monkeypatch.chdir(tmp_path)
+    store = TrustStore.load("peers.toml")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert names(store, START) == ["alice"]
+    store.reload()
+    assert names(store, START) == ["alice"]
+
+
+@pytest.mark.audit("K1")
+def test_a_key_is_checked_when_it_comes_in_and_not_at_every_reload(store, path, monkeypatch):
+    checked = []
+    parse = PublicIdentity.parse
+
+    def counted(key):
+        checked.append(key)
+        return parse(key)
+
+    monkeypatch.setattr(PublicIdentity, "parse", counted)
+    put(path, table(), table("bob", BOB))
+    store.reload()
+    assert checked == [str(BOB)]
+    put(path, table("carol", CAROL))
+    store.reload()
+    put(path, table("carol", CAROL), table("bob", BOB))
+    store.reload()
+    # What left the file is forgotten: the table is no larger than the file.
+    assert checked == [str(BOB), str(CAROL), str(BOB)]
 
 
 def test_nothing_is_stale_at_first(store):

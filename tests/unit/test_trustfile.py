@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tracemalloc
@@ -106,7 +107,7 @@ def test_a_missing_file_is_named(path):
 def test_a_file_that_cannot_be_read_is_named(tmp_path, path, monkeypatch):
     with pytest.raises(TrustFileError) as raised:
         trustfile.read(tmp_path)
-    assert str(raised.value) == f"cannot read {tmp_path}: Is a directory"
+    assert str(raised.value) == f"{tmp_path} is not a file"
 
     def fail(*_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -186,7 +187,7 @@ def test_a_file_that_others_can_write_is_refused(path, mode):
         trustfile.read(path)
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444, 0o755])
 def test_a_file_that_others_can_read_is_read(path, mode):
     path.write_text(GOOD)
     path.chmod(mode)
@@ -208,3 +209,22 @@ def test_a_fifo_is_refused_and_not_waited_for(path):
     os.mkfifo(path, 0o600)
     with pytest.raises(TrustFileError, match="is not a file"):
         trustfile.read(path)
+
+
+def test_a_folder_is_refused_and_its_handle_closed(tmp_path, monkeypatch):
+    handles = []
+    opened = os.open
+
+    def watched(*args):
+        handles.append(opened(*args))
+        return handles[-1]
+
+    monkeypatch.setattr(os, "open", watched)
+    try:
+        with pytest.raises(TrustFileError):
+            trustfile.read(tmp_path)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(handles[0])
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(handles[0])
