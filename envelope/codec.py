@@ -47,13 +47,22 @@ def decode_bundle(packed: bytes) -> list[bytes]:
     Raises:
         MalformedError: anything else.
     """
+    payloads = _unpack(packed)
+    if payloads is None:
+        del packed  # Whoever reports errors with the values of variables reports no payload.
+        raise MalformedError(_NOT_A_BUNDLE)
+    return payloads
+
+
+def _unpack(packed: bytes) -> list[bytes] | None:
+    """Return the payloads, or None if this is not a bundle in its one encoding."""
     head = packed[:1]
     if b"\x91" <= head <= b"\x9f":
         start = 1
     elif head == b"\xdc":
         start = 3
     else:
-        raise MalformedError(_NOT_A_BUNDLE)
+        return None
     # The elements are read as a row of values, so that the announced count
     # allocates nothing; arrays and maps inside may not even hold one element.
     unpacker = msgpack.Unpacker(
@@ -63,14 +72,14 @@ def decode_bundle(packed: bytes) -> list[bytes]:
     try:
         payloads = list(itertools.islice(unpacker, MAX_BUNDLE + 1))
     except (ValueError, msgpack.UnpackException, RecursionError):
-        raise MalformedError(_NOT_A_BUNDLE) from None
+        return None
     # Packing again settles count, trailing bytes and shortest forms in one go.
     if (
         not 1 <= len(payloads) <= MAX_BUNDLE
         or set(map(type, payloads)) != {bytes}
         or msgpack.packb(payloads) != packed
     ):
-        raise MalformedError(_NOT_A_BUNDLE)
+        return None
     return payloads
 
 

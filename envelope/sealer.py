@@ -287,7 +287,7 @@ class Sealer:
             stream = epoch.stream
             latest = stream.latest
             now = self._clock()
-            if now < latest or stream.is_foreign():
+            if now < latest or process.life() != stream.life:
                 self._renew(epoch, now, None)
             elif now >= epoch.until or (epoch.follows and not epoch.recipients.is_current(now)):
                 self._renew(epoch, now, stream)

@@ -69,9 +69,10 @@ class Stream:
         take: returns the next sequence; atomic, without a lock.
         latest: the last sent_at, as good as threads can tell; kept by the sealer.
         birth: its place among the births of this process.
+        life: that of the process which began it; in another a fork lies between.
     """
 
-    __slots__ = ("_life", "birth", "id", "latest", "take")
+    __slots__ = ("birth", "id", "latest", "life", "take")
 
     def __init__(self, hedge: Hasher, *, now: int, ns: int, random: Callable[[int], bytes]) -> None:
         """Begin a stream.
@@ -82,7 +83,7 @@ class Stream:
             ns: wall clock, Unix nanoseconds.
             random: returns n random bytes.
         """
-        self._life = process.life()
+        self.life = process.life()
         state = hedge.copy()
         state.update(random(32) + _two(os.getpid(), ns))
         self.id = _start(now) + state.digest()[:8]
@@ -90,10 +91,6 @@ class Stream:
         self.latest = now
         self.birth = birth()
         _register.add(self)
-
-    def is_foreign(self) -> bool:
-        """Tell whether another process began this stream: a fork lies between."""
-        return self._life != process.life()
 
 
 _register = _Register()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+from pathlib import Path
 
 import pytest
 from crafting import STREAM, craft
 from support import SECOND, START, FakeClock, flip, identity
 
+import envelope
 from envelope import Opener, Peer, Policy, TrustStore
 from envelope.codec import encode_bundle
 from envelope.errors import CODES, RejectedError, ReplayedError, StoreUnavailableError
@@ -213,6 +215,26 @@ def test_nothing_of_the_payload_or_the_topic_is_said(fault, sealed, caplog):
     for text in said:
         assert "secret" not in text
         assert SECRET.hex() not in text
+
+
+@pytest.mark.audit("E3", "K5")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_variable_in_the_traceback_holds_the_payload(fault):
+    """Tools that report errors print the variables of every frame."""
+    case = Case()
+    FAULTS[fault][1](case)
+    error, _ = refused(case)
+    trace = error.__traceback__
+    names = []
+    while trace is not None:
+        code, variables = trace.tb_frame.f_code, trace.tb_frame.f_locals
+        if Path(code.co_filename).is_relative_to(Path(envelope.__file__).parent):
+            names.append(code.co_name)
+            for name, value in variables.items():
+                text = value if isinstance(value, bytes) else repr(value).encode()
+                assert SECRET not in text, f"{name} in {code.co_name}"
+        trace = trace.tb_next
+    assert "open_bundle" in names
 
 
 @pytest.mark.parametrize("fault", DECODED)

@@ -124,17 +124,17 @@ def test_the_oldest_of_very_many_streams_is_forgotten(monkeypatch):
 
 def test_a_stream_knows_another_life(process):
     mine = begin()
-    assert not mine.is_foreign()
+    assert mine.life == process.life()
     process._renew()
-    assert mine.is_foreign()
-    assert not begin().is_foreign()
+    assert mine.life != process.life()
+    assert begin().life == process.life()
 
 
 def test_a_stream_knows_another_process(process, monkeypatch):
     mine = begin()
     monkeypatch.setattr(os, "getpid", lambda: 2**22)
-    assert mine.is_foreign()
-    assert not begin().is_foreign()
+    assert mine.life != process.life()
+    assert begin().life == process.life()
 
 
 def test_the_register_of_another_life_begins_empty_and_takes_what_begins_then(process):
