@@ -142,6 +142,7 @@ class Opener:
         self._tally = Tally(monotonic)
         self._place = Place(context, encoded, frozenset(self.own), self.domain, self.replay)
         self._senders = Senders(self._place, trust.snapshot, self._tally)
+        self._name_of = self._senders.name_of
 
     def open(
         self, data: bytes, *, bound: Sequence[bytes] = (), in_reply_to: bytes | None = None
@@ -215,7 +216,7 @@ class Opener:
     def refuse(self, error: RejectedError, message: Message) -> None:
         """Count and log that the application's layer refused a message's payload."""
         error.claimed_sender, error.verified = message.sender.key_id, True
-        self._tally.refuse(error, self._senders.name_of)
+        self._tally.refuse(error, self._name_of)
 
     @property
     def stats(self) -> Stats:
@@ -368,7 +369,7 @@ class Opener:
         """Say whose envelope it claims to be, then count and log."""
         if error.has_header or error.verified:
             error.claimed_sender = data[8:24]
-        self._tally.refuse(error, self._senders.name_of)
+        self._tally.refuse(error, self._name_of)
 
     def __repr__(self) -> str:
         """Return where it opens and for whom."""

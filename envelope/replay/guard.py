@@ -124,7 +124,7 @@ class Guard:
             if sent_at <= entry.floor:
                 raise TooOldError("stamped before this sender's floor")
             if sequence <= window.top:  # An honest next one calls nothing.
-                if window.is_behind(sequence):
+                if sequence + window.size <= window.top:
                     raise TooOldError("behind the replay window of its stream")
                 if window.has(sequence):
                     raise ReplayedError

@@ -32,18 +32,15 @@ class Window:
         self._blocks = (size + 7) // 8 + 1
         self._ring = bytearray(self._blocks)
 
-    def is_behind(self, sequence: int) -> bool:
-        """Tell whether the sequence has left the window."""
-        return sequence + self.size <= self.top
-
     def has(self, sequence: int) -> bool:
-        """Tell whether a sequence that is not behind was accepted."""
-        return sequence <= self.top and bool(
-            self._ring[(sequence >> 3) % self._blocks] & (1 << (sequence & 7))
+        """Tell whether a sequence above ``top - size`` was accepted."""
+        return (
+            sequence <= self.top
+            and self._ring[(sequence >> 3) % self._blocks] & (1 << (sequence & 7)) != 0
         )
 
     def add(self, sequence: int) -> int:
-        """Accept a sequence that is neither behind nor accepted.
+        """Accept a sequence that is above ``top - size`` and was not accepted.
 
         Returns:
             How many sequences between the old top and this one were skipped; 0 for

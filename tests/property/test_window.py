@@ -37,7 +37,7 @@ def test_every_verdict_and_figure_is_that_of_a_set(journey):
     for step in filling + steps:
         sequence = min(max(0, top + step), LIMIT - 1)
         behind = sequence + size <= top
-        assert window.is_behind(sequence) == behind
+        assert (sequence <= window.top - window.size) == behind
         if behind:
             continue
         assert window.has(sequence) == (sequence in accepted)
