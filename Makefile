@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit docs vectors wheel bench picture lock clean
+.PHONY: help demo test check lint format types arrows unit docs vectors wheel bench soak picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,10 @@ wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the 
 
 bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
+
+soak: $(DEV)/.stamp ## 200 kills under load, and long properties: no replay gets in
+	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout 7200 tests/property/test_durable.py
 
 picture: $(RUN)/.stamp ## draw docs/demo.svg anew
 	$(RUN)/bin/python -m envelope.cli demo --seed 7 --svg docs/demo.svg

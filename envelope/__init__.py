@@ -8,6 +8,7 @@ from envelope.errors import (
     EnvelopeError,
     KeyFileError,
     RejectedError,
+    StoreFileError,
     TrustFileError,
     UsageError,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Sealer",
     "SenderStats",
     "Stats",
+    "StoreFileError",
     "TrustFileError",
     "TrustStore",
     "UsageError",

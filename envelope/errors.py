@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-- ``UsageError`` and ``KeyFileError`` are mistakes at this end and say what to do.
+- ``UsageError``, ``KeyFileError`` and ``StoreFileError`` are of this end and say what
+  to do.
 - ``RejectedError`` is what a received envelope can do wrong. Each subclass has a
   stable ``code`` (SPEC 12), which vectors, counters, logs and documents share.
 - ``Opener.open`` raises nothing else for any bytes at all; anything else is a bug.
@@ -14,6 +15,7 @@ Rules of this file:
     +-- UsageError                 the caller's mistake (also a ValueError)
     |   +-- TrustFileError         a trust file that cannot be used
     +-- KeyFileError               an identity on disk that cannot be used
+    +-- StoreFileError             a replay store on disk that cannot be used
     +-- RejectedError              a received envelope was refused
         +-- TooLargeError          too_large
         +-- MalformedError         malformed
@@ -59,6 +61,10 @@ class TrustFileError(UsageError):
 
 class KeyFileError(EnvelopeError):
     """An identity on disk that is missing, unreadable, unsafe or damaged."""
+
+
+class StoreFileError(EnvelopeError):
+    """A replay store on disk that is in use, damaged, unsafe or not one."""
 
 
 class RejectedError(EnvelopeError):

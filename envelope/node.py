@@ -6,24 +6,25 @@ together, so that the easy way is the safe way.
 
 from __future__ import annotations
 
-import logging
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Final, Self
 
 from envelope.errors import KeyFileError, UsageError
+from envelope.forks import process
 from envelope.identity import Identity, PathText, PublicIdentity
 from envelope.opener import Opener
 from envelope.policy import Policy
-from envelope.replay import MemoryReplayStore, ReplayStore
+from envelope.replay import SQLiteReplayStore
 from envelope.sealer import Sealer
 from envelope.trust import Peer, TrustStore
 
-_log = logging.getLogger("envelope.node")
-
 _IDENTITY: Final = "identity.key"
 _PEERS: Final = "peers.toml"
+_REPLAY: Final = "replay.db"
 _NEW_PEERS: Final = """\
 # Whom this node believes, and for what. One table for each peer:
 #
@@ -40,32 +41,63 @@ _NEW_PEERS: Final = """\
 class Node:
     """Identity, peers and replay memory of one place, in one folder. Thread-safe.
 
-    The replay memory is not durable yet: it is a ``MemoryReplayStore``, and
-    ``is_durable`` is False. After a restart the node therefore accepts nothing for
-    the first two seconds (``before_start``), and remembers nothing from before;
-    see SPEC 8.7 for what that does and does not protect.
+    The replay memory is durable: a ``SQLiteReplayStore`` that was born with the key.
+    It is opened when the first opener is made, and then belongs to one process; any
+    number of processes may seal with the same node. Close the node, or use it as a
+    context manager; a normal end of the program closes it too.
 
     Attributes:
         path: the folder.
         identity: who this node is.
         trust: its peers; follows ``peers.toml``.
-        replay: its replay memory, shared by all its openers.
-        is_durable: whether the replay memory survives a restart.
     """
 
-    def __init__(self, path: Path, identity: Identity, replay: ReplayStore) -> None:
+    def __init__(self, path: Path, identity: Identity) -> None:
         """Use ``create`` or ``load``."""
         self.path = path
         self.identity = identity
         self.trust = TrustStore.load(path / _PEERS)
-        self.replay = replay
-        self.is_durable = replay.is_durable
-        if not self.is_durable:
-            _log.info("node %s: replay memory ends with this process", path)
+        self._replay: SQLiteReplayStore | None = None
+        self._lock = threading.RLock()
+        process.adopt(self)
+
+    @property
+    def replay(self) -> SQLiteReplayStore:
+        """The replay memory, shared by all openers of this node; opened at first use.
+
+        Without its file, which ``create`` made, it starts cold (SPEC 8.7).
+
+        Raises:
+            StoreFileError: another process has it open, or it cannot be used.
+        """
+        with self._lock:
+            if self._replay is None:
+                self._replay = SQLiteReplayStore(self.path / _REPLAY)
+            return self._replay
+
+    def close(self) -> None:
+        """Close the replay memory, if it is open. Raises nothing."""
+        with self._lock:
+            if self._replay is not None:
+                self._replay.close()
+                self._replay = None
+
+    def __enter__(self) -> Self:
+        """Return the node."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the node."""
+        self.close()
 
     @classmethod
     def create(cls, path: PathText, passphrase: str | None = None) -> Self:
-        """Make a new node: a folder with a new identity and an empty list of peers.
+        """Make a new node: a folder with a new identity, no peers and no past.
 
         Args:
             path: the folder; it may exist, but without an identity in it.
@@ -73,6 +105,7 @@ class Node:
 
         Raises:
             KeyFileError: there is an identity already, or the folder cannot be made.
+            StoreFileError: a replay store is there already and cannot be used.
             UsageError: the passphrase is empty or no str.
         """
         folder = Path(path).absolute()
@@ -92,7 +125,8 @@ class Node:
         except OSError as error:
             raise KeyFileError(f"cannot make {folder}: {error.strerror}") from None
         # The key was born a moment ago: nobody can have accepted anything for it.
-        return cls(folder, identity, MemoryReplayStore(first_life=True))
+        SQLiteReplayStore(folder / _REPLAY, first_life=True).close()
+        return cls(folder, identity)
 
     @classmethod
     def load(cls, path: PathText, passphrase: str | None = None) -> Self:
@@ -108,7 +142,7 @@ class Node:
             UsageError: the passphrase is empty or no str.
         """
         folder = Path(path).absolute()
-        return cls(folder, Identity.load(folder / _IDENTITY, passphrase), MemoryReplayStore())
+        return cls(folder, Identity.load(folder / _IDENTITY, passphrase))
 
     def sealer(
         self,
@@ -137,6 +171,8 @@ class Node:
 
         Raises:
             UsageError: as ``Opener``.
+            StoreFileError: another process opens for this node already, or the
+                replay memory cannot be used.
         """
         return Opener(
             self.trust,

@@ -169,8 +169,9 @@ def open_(  # noqa: PLR0913 (one argument for each option)
     What is refused leaves stdout empty, and the exit status says why: see
     envelope --help.
 
-    The replay memory lasts for this run only: another run opens the same
-    envelope again, as long as it is not older than --max-age.
+    With --node the replay memory is the node's: an envelope opens once. Without,
+    it lasts for this run only: another run opens the same envelope again, as long
+    as it is not older than --max-age.
     """
     party = parties.load_party(
         identity=identity, trust=trust, node=node, passphrase_file=passphrase_file
@@ -179,15 +180,18 @@ def open_(  # noqa: PLR0913 (one argument for each option)
         raise UsageError("whom to believe? Give --trust FILE or --node FOLDER")
     # Policy checks what --require says.
     policy = Policy(require=cast("Literal['signed', 'sealed']", require), max_age=max_age)
-    opener = Opener(
-        party.trust,
-        context=context,
-        identity=party.identity,
-        replay=MemoryReplayStore(first_life=True),
-        policy=policy,
-        domain="this run",
-    )
     data = streams.read(None, limit=policy.max_size)
+    if party.node is None:
+        opener = Opener(
+            party.trust,
+            context=context,
+            identity=party.identity,
+            replay=MemoryReplayStore(first_life=True),
+            policy=policy,
+            domain="this run",
+        )
+    else:
+        opener = party.node.opener(context, policy=policy)
     if bundle:
         messages = opener.open_bundle(data, bound=_frames(bound))
         result = b"".join(base64.b64encode(message.payload) + b"\n" for message in messages)
@@ -196,7 +200,8 @@ def open_(  # noqa: PLR0913 (one argument for each option)
         result = messages[0].payload
     streams.write(result)
     streams.say(_origin(messages[0]))
-    streams.say("replay memory: this run only; another run opens the same envelope again")
+    if party.node is None:
+        streams.say("replay memory: this run only; another run opens the same envelope again")
 
 
 @app.command()

@@ -27,6 +27,7 @@ class Party(NamedTuple):
 
     identity: Identity | None
     trust: TrustStore | None
+    node: Node | None = None
 
 
 def load_party(
@@ -52,7 +53,7 @@ def load_party(
         raise KeyFileError(f"{node} is not a node; make it with: envelope keygen --node {node}")
     passphrase = passphrases.to_open(node / NODE_IDENTITY, file=passphrase_file)
     loaded = Node.load(node, passphrase)
-    return Party(loaded.identity, loaded.trust)
+    return Party(loaded.identity, loaded.trust, loaded)
 
 
 def load_identity(path: Path, passphrase_file: Path | None) -> Identity:

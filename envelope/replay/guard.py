@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ from envelope import stream as streams
 from envelope.errors import BeforeStartError, ReplayedError, StoreUnavailableError, TooOldError
 from envelope.forks import process
 from envelope.replay.window import Window
+from envelope.wire import STREAM_SIZE
 
 NEVER: Final = -1
 """A time before all times: the floor or cold start that refuses nothing."""
@@ -58,6 +60,19 @@ class _Entry:
     accepted: int = 0
     early: int = 0
     """How many of ``accepted`` are below ``first``."""
+
+
+class Remembered(NamedTuple):
+    """One stream's memory as values, for a store that writes it down."""
+
+    floor: int
+    first: int
+    newest: int
+    accepted: int
+    early: int
+    size: int
+    top: int
+    ring: bytes
 
 
 class Guard:
@@ -116,7 +131,7 @@ class Guard:
             TooOldError: behind the window or a floor.
             ReplayedError: accepted before.
         """
-        if sent_at <= self.cold and not expected and not self._is_younger(stream):
+        if sent_at <= self.cold and not expected and not self.is_younger(stream):
             raise BeforeStartError
         entry = self._entries.get(stream)
         if entry is not None:
@@ -206,7 +221,7 @@ class Guard:
         """Return the lowest ``newest``; of a copy, for a peek holds no lock."""
         return min((entry.newest for entry in list(self._entries.values())), default=NEVER)
 
-    def _is_younger(self, stream: bytes) -> bool:
+    def is_younger(self, stream: bytes) -> bool:
         """Tell whether this very process began the stream after the store (SPEC 8.7)."""
         birth = streams.began_here(stream)
         return birth is not None and birth > self._birth
@@ -257,3 +272,52 @@ class Guard:
                 )
                 for stream, entry in sorted(self._entries.items())
             )
+
+    def known(self) -> set[bytes]:
+        """Return the ids of the streams in memory."""
+        with self._reading():
+            return set(self._entries)
+
+    def remembered(self, stream: bytes) -> Remembered:
+        """Return the memory of a stream that is ``known``."""
+        with self._reading():
+            entry = self._entries[stream]
+            window = entry.window
+            return Remembered(
+                entry.floor,
+                entry.first,
+                entry.newest,
+                entry.accepted,
+                entry.early,
+                window.size,
+                window.top,
+                window.ring,
+            )
+
+    def figures(self) -> tuple[int, list[int]]:
+        """Return the floor, and the figures that no stream in memory has."""
+        with self._reading():
+            return self.floor, [self._skipped, self._late, *self._closed]
+
+    def restore(
+        self, floor: int, figures: list[int], known: Iterable[tuple[bytes, Remembered]]
+    ) -> None:
+        """Take up what ``figures`` and ``remembered`` returned, in a guard that is empty.
+
+        Raises:
+            ValueError, TypeError: nothing that they would return.
+        """
+        skipped, late, *closed = figures
+        for stream, one in known:
+            if len(stream) != STREAM_SIZE or not NEVER <= one.floor <= floor:
+                raise ValueError("a stream that is none")
+            self._entries[stream] = _Entry(
+                Window.restore(one.size, one.top, one.ring),
+                one.floor,
+                one.first,
+                one.newest,
+                one.accepted,
+                one.early,
+            )
+        self.floor, self._skipped, self._late = floor, skipped, late
+        self._closed = Gaps(*closed)

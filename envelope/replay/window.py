@@ -7,6 +7,8 @@ by slices, never by shifting an integer (one shift by 2^33 takes seconds).
 
 from __future__ import annotations
 
+from typing import Self
+
 MIN_SIZE = 64
 MAX_SIZE = 65_536
 
@@ -31,6 +33,27 @@ class Window:
         # whole, and must hold nothing that is still inside the window.
         self._blocks = (size + 7) // 8 + 1
         self._ring = bytearray(self._blocks)
+
+    @property
+    def ring(self) -> bytes:
+        """The bits as they lie in memory, for ``restore``."""
+        return bytes(self._ring)
+
+    @classmethod
+    def restore(cls, size: int, top: int, ring: bytes) -> Self:
+        """Return the window that had this size, top and ring.
+
+        Raises:
+            ValueError: no window has.
+        """
+        if not MIN_SIZE <= size <= MAX_SIZE or top < 0:
+            raise ValueError("a window that is none")
+        window = cls(size)
+        if len(ring) != len(window._ring):
+            raise ValueError("a window of another size than it says")
+        window.top = top
+        window._ring = bytearray(ring)
+        return window
 
     def has(self, sequence: int) -> bool:
         """Tell whether a sequence above ``top - size`` was accepted."""

@@ -155,7 +155,8 @@ def test_the_help_shows_every_exit_status(shell):
 
 def test_the_help_of_open_says_what_its_replay_memory_is(shell):
     shown = " ".join(shell("envelope open --help").text.split())
-    assert "replay memory lasts for this run only" in shown
+    assert "With --node the replay memory is the node's: an envelope opens once." in shown
+    assert "it lasts for this run only" in shown
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

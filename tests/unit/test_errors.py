@@ -138,6 +138,7 @@ def test_a_refusal_survives_pickle_and_copy(error, copied):
 def test_the_two_families_are_apart():
     assert not issubclass(errors.UsageError, RejectedError)
     assert not issubclass(errors.KeyFileError, (RejectedError, ValueError))
+    assert not issubclass(errors.StoreFileError, (RejectedError, ValueError))
     assert issubclass(errors.TrustFileError, errors.UsageError)
 
 
@@ -157,6 +158,7 @@ def test_the_exported_names_are_these():
         "Sealer",
         "SenderStats",
         "Stats",
+        "StoreFileError",
         "TrustFileError",
         "TrustStore",
         "UsageError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 
@@ -16,13 +15,12 @@ from envelope import (
     Peer,
     Policy,
     RejectedError,
+    StoreFileError,
     TrustFileError,
     UsageError,
 )
 from envelope import clock as clocks
 from envelope.errors import BeforeStartError, ReplayedError
-from envelope.replay import MemoryReplayStore
-from envelope.replay.guard import NEVER
 
 BOB, CAROL = identity("bob"), identity("carol")
 
@@ -59,7 +57,12 @@ class TestCreate:
     @pytest.mark.usefixtures("any_umask")
     def test_it_makes_a_private_folder_with_identity_and_peers(self, folder):
         node = Node.create(folder)
-        assert {entry.name for entry in folder.iterdir()} == {"identity.key", "peers.toml"}
+        assert {entry.name for entry in folder.iterdir()} == {
+            "identity.key",
+            "peers.toml",
+            "replay.db",
+            "replay.db.lock",
+        }
         assert mode(folder) == 0o700
         assert mode(folder / "identity.key") == 0o600
         assert node.path == folder
@@ -138,9 +141,10 @@ class TestCreate:
             Node.create(tmp_path / ("x" * 300))
 
     def test_the_replay_memory_is_born_with_the_key_and_waits_for_nothing(self, folder):
-        node = Node.create(folder)
-        guard = node.replay.guard("d", b"s" * 16, "c")
-        assert guard.cold == NEVER
+        Node.create(folder)
+        with Node.load(folder) as node:
+            guard = node.replay.guard("d", b"s" * 16, "c")
+            guard.check(b"s" * 16, 0, 0, full_at=1, expected=False)
 
     def test_a_passphrase_locks_the_identity(self, folder):
         node = Node.create(folder, "correct horse")
@@ -165,13 +169,13 @@ class TestLoad:
         assert [peer.name for peer in node.trust] == ["bob", "carol"]
 
     @pytest.mark.audit("R2")
-    def test_its_replay_memory_begins_cold(self, folder):
+    def test_replay_memory_that_was_lost_begins_cold(self, folder):
         Node.create(folder)
-        node = Node.load(folder)
-        assert type(node.replay) is MemoryReplayStore
-        guard = node.replay.guard("d", b"s" * 16, "c")
-        with pytest.raises(BeforeStartError):
-            guard.check(b"s" * 16, 0, clocks.wall(), full_at=1, expected=False)
+        (folder / "replay.db").unlink()
+        with Node.load(folder) as node:
+            guard = node.replay.guard("d", b"s" * 16, "c")
+            with pytest.raises(BeforeStartError):
+                guard.check(b"s" * 16, 0, clocks.wall(), full_at=1, expected=False)
 
     def test_a_missing_folder_says_what_to_do(self, folder):
         with pytest.raises(KeyFileError, match="does not exist"):
@@ -195,24 +199,40 @@ class TestLoad:
 
 
 class TestDurability:
-    def test_it_says_that_replay_memory_ends_with_the_process(self, folder, caplog):
-        with caplog.at_level(logging.INFO, "envelope.node"):
-            created = Node.create(folder)
-            loaded = Node.load(folder)
-        assert created.is_durable is loaded.is_durable is False
-        text = f"node {folder}: replay memory ends with this process"
-        assert [record.getMessage() for record in caplog.records] == [text, text]
+    @pytest.mark.audit("A3", "R2")
+    def test_what_was_accepted_before_a_restart_is_refused_after_it(self, folder, tmp_path):
+        alice = Node.create(tmp_path / "alice")
+        data = alice.sealer("orders").seal(b"once")
+        with Node.create(folder) as node:
+            (folder / "peers.toml").write_text(
+                f'[[peer]]\nname = "alice"\nkey = "{alice.identity.public}"\n'
+                'contexts = ["orders"]\n'
+            )
+        for node in (Node.load(folder), Node.load(folder)):
+            with node:
+                opener = node.opener("orders")
+                if node.replay.state() == {}:
+                    assert opener.open(data).payload == b"once"
+                else:
+                    with pytest.raises(ReplayedError):
+                        opener.open(data)
+                assert node.opener("orders").replay is opener.replay
 
-    def test_a_durable_store_is_taken_at_its_word(self, folder, caplog):
-        class Durable(MemoryReplayStore):
-            is_durable = True
+    def test_many_may_seal_and_one_may_open(self, folder):
+        with Node.create(folder) as node, Node.load(folder) as other:
+            node.opener("orders")
+            other.sealer("orders").seal(b"")
+            with pytest.raises(StoreFileError, match="open in this process already"):
+                other.opener("orders")
+            node.close()
+            other.opener("orders")
 
-        created = Node.create(folder)
-        caplog.clear()
-        with caplog.at_level(logging.INFO, "envelope.node"):
-            node = Node(folder, created.identity, Durable())
-        assert node.is_durable is True
-        assert caplog.records == []
+    def test_a_replay_store_that_cannot_be_used_is_told_when_it_is_needed(self, folder):
+        Node.create(folder)
+        (folder / "replay.db").write_bytes(b"x" * 5000)
+        node = Node.load(folder)
+        with pytest.raises(StoreFileError, match="cannot be used"):
+            node.opener("orders")
 
 
 class TestUse:
