@@ -53,6 +53,7 @@ wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the 
 
 bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
+	$(BIN)/python benchmarks/replay.py --write docs/performance.md
 
 soak: $(DEV)/.stamp ## 200 kills under load, and long properties: no replay gets in
 	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py

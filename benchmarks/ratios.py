@@ -15,8 +15,6 @@ import argparse
 import gc
 import hashlib
 import logging
-import platform
-import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +22,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import msgpack
-import nacl
 import nacl.bindings as raw
+from document import machine, write
 
-import envelope
 from envelope import Identity, Opener, Peer, RejectedError, Sealer, TrustStore
 from envelope.replay import MemoryReplayStore
 
@@ -258,16 +254,6 @@ def table(rounds: int) -> tuple[list[str], bool]:
     return lines, good
 
 
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    found = re.search(r"model name\s*:\s*(.+)", info)
-    return found[1] if found else platform.machine()
-
-
 def main() -> int:
     """Measure, print, and write the table into a document if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -276,24 +262,12 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     versions = (
-        f"Python {platform.python_version()}, PyNaCl {nacl.__version__}, "
-        f"msgpack {'.'.join(map(str, msgpack.version))}, envelope {envelope.__version__}, "
-        f"{processor()}; {options.rounds} rounds of {COUNT} messages of 256 bytes; times are minima"
+        f"{machine()}; {options.rounds} rounds of {COUNT} messages of 256 bytes; times are minima"
     )
     print(versions)
     lines, good = table(options.rounds)
     if options.write:
-        document = options.write.read_text(encoding="utf-8")
-        block = "\n".join(
-            ["<!-- ratios:begin -->", versions + ".", "", *lines, "<!-- ratios:end -->"]
-        )
-        document = re.sub(
-            r"<!-- ratios:begin -->.*<!-- ratios:end -->",
-            lambda _: block,
-            document,
-            flags=re.DOTALL,
-        )
-        options.write.write_text(document, encoding="utf-8")
+        write(options.write, "ratios", [f"{versions}.", "", *lines])
     return 0 if good else 1
 
 

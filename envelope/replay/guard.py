@@ -308,8 +308,16 @@ class Guard:
             ValueError, TypeError: nothing that they would return.
         """
         skipped, late, *closed = figures
+        if set(map(type, figures)) != {int}:
+            raise ValueError("figures that are none")
         for stream, one in known:
-            if len(stream) != STREAM_SIZE or not NEVER <= one.floor <= floor:
+            if (
+                type(stream) is not bytes
+                or len(stream) != STREAM_SIZE
+                or set(map(type, one[:-1])) != {int}
+                or not NEVER <= one.floor <= floor
+                or min(one[1:-1]) < 0
+            ):
                 raise ValueError("a stream that is none")
             self._entries[stream] = _Entry(
                 Window.restore(one.size, one.top, one.ring),

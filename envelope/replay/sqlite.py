@@ -33,6 +33,7 @@ from envelope import stream as streams
 from envelope.clock import Clock
 from envelope.errors import (
     BeforeStartError,
+    EnvelopeError,
     StoreFileError,
     StoreUnavailableError,
     UsageError,
@@ -368,37 +369,36 @@ class SQLiteReplayStore(ReplayStore):
         """Open or make the file, and read it whole."""
         try:
             is_new = _make_private(self.path)
-            database = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        except (sqlite3.Error, OSError) as error:
-            raise StoreFileError(f"cannot open {self.path}: {error}") from None
-        try:
-            # The journal is deleted, and its folder synced, before a commit returns;
-            # between commits no other file exists, which a fork could damage.
-            database.execute("PRAGMA journal_mode = DELETE")
-            database.execute("PRAGMA synchronous = EXTRA")
-            if is_new or _is_blank(database):
-                _initialise(database, cold)
-                sync_folder(self.path.parent)
-                if cold != NEVER:
-                    _log.warning(
-                        "%s is new: what is stamped in the next %.1f s, or before now, is "
-                        "refused, for an earlier memory may be lost",
-                        self.path,
-                        self.max_future,
-                    )
-            self._check_schema(database)
-            self._read(database)
-        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-            database.close()
-            if isinstance(error, StoreFileError):
-                raise
+            with contextlib.ExitStack() as undo:
+                database = sqlite3.connect(
+                    self.path, timeout=0, isolation_level=None, check_same_thread=False
+                )
+                undo.callback(database.close)
+                # The journal is deleted, and its folder synced, before a commit returns;
+                # between commits no other file exists, which a fork could damage.
+                database.execute("PRAGMA journal_mode = DELETE")
+                database.execute("PRAGMA synchronous = EXTRA")
+                if is_new or _is_blank(database):
+                    _initialise(database, cold)
+                    sync_folder(self.path.parent)
+                    if cold != NEVER:
+                        _log.warning(
+                            "%s is new: what is stamped in the next %.1f s, or before now, is "
+                            "refused, for an earlier memory may be lost",
+                            self.path,
+                            self.max_future,
+                        )
+                self._check_schema(database)
+                self._read(database)
+                undo.pop_all()
+                return database
+        except EnvelopeError:
+            raise
+        except Exception as error:  # noqa: BLE001 (anything may be in the file)
             raise StoreFileError(
                 f"{self.path} cannot be used: {error}. If it is damaged move it away: a new one "
                 "starts cold, and permits no replay"
             ) from None
-        return database
 
     def _check_schema(self, database: sqlite3.Connection) -> None:
         application = database.execute("PRAGMA application_id").fetchone()[0]
@@ -427,6 +427,8 @@ class SQLiteReplayStore(ReplayStore):
         for number, domain, sender, context, floor, figures in database.execute(
             "SELECT * FROM place ORDER BY id"
         ):
+            if [*map(type, (number, domain, sender, context))] != [int, str, bytes, str]:
+                raise ValueError("a place that is none")
             guard = self._add((domain, sender, context), number)
             guard.restore(_as_time(floor), json.loads(figures), rows.pop(number, []))
         if rows:

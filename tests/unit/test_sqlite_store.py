@@ -494,6 +494,12 @@ class TestTheFile:
             "UPDATE place SET floor = -2",
             "UPDATE place SET figures = '[]'",
             "UPDATE place SET figures = '{'",
+            "UPDATE place SET figures = '[1, 2, 3, 4, 5, 6, 7, 8, 9.5]'",
+            "UPDATE place SET context = x'00'",
+            "UPDATE stream SET newest = 'x'",
+            "UPDATE stream SET first = -1",
+            "UPDATE stream SET ring = 'x'",
+            "UPDATE stream SET id = 'aaaabbbbccccdddd'",
             "DELETE FROM place",
             "UPDATE stream SET ring = x'00'",
             "UPDATE stream SET size = 63",
@@ -529,6 +535,9 @@ class TestTheFile:
         (tmp_path / "b").symlink_to("a")
         with pytest.raises(StoreFileError, match="cannot"):
             SQLiteReplayStore(tmp_path / "a")
+        os.mkfifo(tmp_path / "y.db.lock")
+        with pytest.raises(StoreFileError, match="cannot lock"):
+            SQLiteReplayStore(tmp_path / "y.db")
         (tmp_path / "x.db.lock").mkdir()
         with pytest.raises(StoreFileError, match="cannot lock"):
             SQLiteReplayStore(tmp_path / "x.db")

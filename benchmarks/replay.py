@@ -1,0 +1,197 @@
+"""What replay memory costs: time for each envelope, bytes for each stream, a restart.
+
+Rules of this file: as in ratios.py, whatever is compared runs in turn in one process.
+The durable store writes to the disk that TMPDIR is on, with fsync.
+
+Run: ``make bench``, or ``python benchmarks/replay.py --help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import nacl.bindings as raw
+from document import machine, write
+
+from envelope import Identity, Opener, Peer, Policy, Sealer, TrustStore, clock
+from envelope.replay import MemoryReplayStore, ReplayGuard, ReplayStore, SQLiteReplayStore, Window
+
+CONTEXT = "bench"
+MESSAGES = 100_000
+STREAMS = 1000
+MANY = 100_000
+MARKS = 200_000
+SIZES = (64, 1024, 4096, 65_536)
+
+
+class Line(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    figure: str
+    bar: str
+    holds: bool
+
+
+def verification() -> float:
+    """Return the seconds of one signature verification, over distinct messages."""
+    public, secret = raw.crypto_sign_keypair()
+    signed = [raw.crypto_sign(raw.randombytes(256), secret) for _ in range(4000)]
+    start = perf_counter()
+    for one in signed:
+        raw.crypto_sign_open(one, public)
+    return (perf_counter() - start) / len(signed)
+
+
+def windows(rounds: int) -> Iterator[Line]:
+    """Yield what marking costs in the window, for sequences that jump and fall back."""
+    order = [n + (-2 if n % 2 else 1) for n in range(4, MARKS)]
+    for size in SIZES:
+        ratios, best = [], 1.0
+        for _ in range(rounds):
+            floor = verification()
+            window = Window(size)
+            start = perf_counter()
+            for sequence in order:
+                if not window.has(sequence):
+                    window.add(sequence)
+            taken = (perf_counter() - start) / len(order)
+            ratios.append(taken / floor)
+            best = min(best, taken)
+        ratio = statistics.median(ratios)
+        yield Line(
+            f"window of {size}: look and mark",
+            f"{best * 1e6:.2f} us, {ratio:.4f} verifications",
+            "1 us or 0.02",
+            best <= 1e-6 or ratio <= 0.02,
+        )
+
+
+def through(streams: int, rounds: int, folder: Path) -> Line:
+    """Return what opening through the file costs, against memory."""
+    alice, bob = Identity.generate(), Identity.generate()
+    trust = TrustStore([Peer("alice", alice.public, contexts=[CONTEXT])])
+    sealers = [Sealer(alice, context=CONTEXT) for _ in range(streams)]
+    payload = b"x" * 256
+
+    def run(store: ReplayStore) -> float:
+        policy = Policy(max_age=3600, max_streams=1024)
+        opener = Opener(trust, context=CONTEXT, identity=bob, replay=store, policy=policy)
+        start = perf_counter()
+        for data in sent:
+            opener.open(data)
+        return perf_counter() - start
+
+    ratios = []
+    for number in range(rounds):
+        sent = [sealers[n % streams].seal(payload) for n in range(MESSAGES)]
+        gc.collect()
+
+        def memory() -> float:
+            return run(MemoryReplayStore(first_life=True))
+
+        def disk(path: Path = folder / f"{streams}-{number}.db") -> float:
+            with SQLiteReplayStore(path, first_life=True) as store:
+                return run(store)
+
+        if number % 2:
+            a, b = disk(), memory()
+        else:
+            b, a = memory(), disk()
+        ratios.append(a / b)
+    ratio = statistics.median(ratios)
+    return Line(
+        f"open {MESSAGES:,} of {streams:,} streams through SQLite",
+        f"{ratio:.3f} of memory ({min(ratios):.3f} to {max(ratios):.3f})",
+        "1.05",
+        ratio <= 1.05,
+    )
+
+
+def fill(guards: Callable[[int], ReplayGuard]) -> None:
+    """Mark one envelope in each of very many streams; the smallest window."""
+    now = clock.wall()
+    for number in range(MANY):
+        guards(number // 1000).mark(
+            number.to_bytes(16, "big"),
+            0,
+            now,
+            full_at=1024,
+            window=64,
+            expected=False,
+            forget_before=-1,
+        )
+
+
+def memory_of_streams() -> Line:
+    """Return the bytes of one stream beside its bitmap."""
+    store = MemoryReplayStore(first_life=True)
+    gc.collect()
+    tracemalloc.start()
+    fill(lambda number: store.guard("home", number.to_bytes(16, "big"), CONTEXT))
+    gc.collect()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    each = size / MANY - 64 / 8
+    return Line(
+        f"memory of each of {MANY:,} streams, beside its bitmap",
+        f"{each:.0f} bytes",
+        "512",
+        each <= 512,
+    )
+
+
+def recovery(folder: Path) -> Line:
+    """Return how long a start with very many streams takes."""
+    path = folder / "many.db"
+    with SQLiteReplayStore(path, first_life=True) as store:
+        fill(lambda number: store.guard("home", number.to_bytes(16, "big"), CONTEXT))
+    gc.collect()
+    start = perf_counter()
+    store = SQLiteReplayStore(path)
+    taken = perf_counter() - start
+    store.close()
+    return Line(f"start with {MANY:,} streams on disk", f"{taken:.2f} s", "1 s", taken < 1)
+
+
+def main() -> int:
+    """Measure, print, and write the table into a document if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", type=Path, metavar="DOCUMENT")
+    options = parser.parse_args()
+    head = f"{machine()}; {options.rounds} rounds"
+    print(head)
+    lines = ["| what | figure | bar | |", "|---|---|---|---|"]
+    good = True
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def all_lines() -> Iterator[Line]:
+            yield from windows(options.rounds)
+            yield through(1, options.rounds, folder)
+            yield through(STREAMS, options.rounds, folder)
+            yield memory_of_streams()
+            yield recovery(folder)
+
+        for line in all_lines():
+            good = good and line.holds
+            verdict = "holds" if line.holds else "MISSED"
+            lines.append(f"| {line.what} | {line.figure} | {line.bar} | {verdict} |")
+            print(lines[-1], flush=True)
+    if options.write:
+        write(options.write, "replay", [f"{head}.", "", *lines])
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
