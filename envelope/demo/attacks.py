@@ -34,6 +34,7 @@ class Act(StrEnum):
     STRANGER = "forged by a stranger"
     IMPOSTOR = "forged in a known name"
     GARBAGE = "random bytes"
+    RESTART = "replayed after a restart"
 
 
 STOPPED: Final = (Act.DROP, Act.FLIP, Act.RETOPIC)

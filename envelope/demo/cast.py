@@ -16,6 +16,8 @@ from envelope.policy import Policy
 CONTEXT: Final = "demo.events"
 PUBLISHERS: Final = ("north", "south")
 SUBSCRIBERS: Final = ("desk", "archive")
+RESTARTED: Final = "archive"
+"""The subscriber that ends in mid-stream and begins again, with its replay memory."""
 
 ALL: Final = "all"
 END: Final = "end"

@@ -35,9 +35,9 @@ class DemoError(Exception):
 
 
 class Child:
-    """One child process. Reports arrive in the inbox with its name."""
+    """One child process. Its reports arrive in the inbox with itself."""
 
-    def __init__(self, name: str, role: str, inbox: queue.SimpleQueue[tuple[str, Any]]) -> None:
+    def __init__(self, name: str, role: str, inbox: queue.SimpleQueue[tuple[Child, Any]]) -> None:
         """Start it; it waits for its setting."""
         self.name = name
         self._inbox = inbox
@@ -69,9 +69,9 @@ class Child:
         assert self._process.stdout is not None
         try:
             for line in self._process.stdout:
-                self._inbox.put((self.name, json.loads(line)))
+                self._inbox.put((self, json.loads(line)))
         finally:
-            self._inbox.put((self.name, None))
+            self._inbox.put((self, None))
 
     def last_words(self) -> str:
         """Return the end of what it wrote to stderr."""
@@ -109,7 +109,7 @@ class Company:
         """Take the role of each name; entering starts them."""
         self._roles = roles
         self._children: dict[str, Child] = {}
-        self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Child, Any]] = queue.SimpleQueue()
         self.reports: dict[str, dict[str, Any]] = {name: {} for name in roles}
 
     def __enter__(self) -> Self:
@@ -135,6 +135,15 @@ class Company:
         """Send the same to several."""
         for name in names:
             self._children[name].tell(line)
+
+    def replace(self, name: str) -> dict[str, Any]:
+        """End a child's process and start another one; return what it had reported."""
+        old = self._children[name]
+        self._children[name] = Child(name, self._roles[name], self._inbox)
+        old.dismiss()
+        old.end(clock.monotonic() + round(_GRACE * clock.SECOND))
+        reported, self.reports[name] = self.reports[name], {}
+        return reported
 
     def wait(
         self,
@@ -164,11 +173,13 @@ class Company:
                 watch()
                 next_look = clock.monotonic() + _REFRESH
             with contextlib.suppress(queue.Empty):
-                name, report = self._inbox.get(timeout=_REFRESH / clock.SECOND)
+                child, report = self._inbox.get(timeout=_REFRESH / clock.SECOND)
+                if self._children[child.name] is not child:
+                    continue  # Last words of one that was replaced.
                 if report is None:
-                    words = self._children[name].last_words()
-                    raise DemoError(f"the process of {name} ended too early\n{words}".strip())
-                self.reports[name].update(report)
+                    words = child.last_words()
+                    raise DemoError(f"the process of {child.name} ended too early\n{words}".strip())
+                self.reports[child.name].update(report)
 
     def end(self) -> None:
         """End all children, at once and for certain."""

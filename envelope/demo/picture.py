@@ -43,6 +43,7 @@ _ENDS: Final[dict[Act, str]] = {
     Act.STRANGER: "unknown_sender",
     Act.IMPOSTOR: "bad_signature",
     Act.GARBAGE: "malformed",
+    Act.RESTART: "replayed",
 }
 
 _THEME: Final = TerminalTheme(

@@ -13,11 +13,13 @@ import zmq
 from envelope import PublicIdentity, clock
 from envelope.demo import cast
 from envelope.demo.attacks import Forger
-from envelope.demo.channel import EVERY, FINISH, Channel
+from envelope.demo.channel import EVERY, FINISH, GO, Channel
 from envelope.demo.liar import Liar
 
 _LOCALHOST: Final = "tcp://127.0.0.1:*"
 _LINGER_MS: Final = 5_000
+_AGAIN: Final = 100
+"""Messages replayed to the subscriber that began anew."""
 _BATCH: Final = 200
 """Messages between two looks at the clock and at the parent."""
 
@@ -31,6 +33,8 @@ class Setting(TypedDict):
     seed: int
     patient: bool
     """Whether a log is followed that may pause at any time."""
+    hold_after: int | None
+    """After how many messages to wait until a subscriber has begun anew."""
 
 
 class Proxy:
@@ -56,6 +60,10 @@ class Proxy:
         }
         public = {n: PublicIdentity.parse(text) for n, text in setting["subscribers"].items()}
         self.liar = Liar(senders, Forger(public), seed=setting["seed"])
+        self._hold_after = setting["hold_after"]
+        self._taken = 0
+        self.held: dict[str, int] | None = None
+        """While it waits: how many messages each subscriber was sent."""
         self.heard: set[str] = set()
         self.subscriptions = 0
 
@@ -67,14 +75,22 @@ class Proxy:
     def forward(self) -> bool:
         """Carry messages; tell whether there were any."""
         for count in range(_BATCH):
-            if not self.back.poll(0):
+            if self.held is not None or not self.back.poll(0):
                 return count > 0
             frames = self.back.recv_multipart()
             if frames[0] == cast.PROBE:
                 self.heard.add(frames[-1].decode(errors="replace"))
                 continue
             self.send(self.liar.take(frames))
+            self._taken += 1
+            if self._taken == self._hold_after:
+                self.held = {name: len(entries) for name, entries in self.liar.ledger.items()}
         return True
+
+    def go_on(self) -> None:
+        """Replay to the subscriber that began anew what it had before; then go on."""
+        self.held = None
+        self.send(self.liar.replay_all(cast.RESTARTED, _AGAIN))
 
     def send(self, messages: list[list[bytes]]) -> None:
         """Send to whoever subscribed."""
@@ -87,6 +103,7 @@ class Proxy:
             "heard": sorted(self.heard),
             "subscriptions": self.subscriptions,
             "counts": self.liar.counts,
+            "held": self.held,
         }
 
 
@@ -105,7 +122,9 @@ def main(channel: Channel, setting: Setting) -> None:
             for source in (proxy.back, proxy.front, channel):
                 poller.register(source, zmq.POLLIN)
             next_report = 0
-            while channel.command() != FINISH:
+            while (command := channel.command()) != FINISH:
+                if command == GO:
+                    proxy.go_on()
                 poller.poll(EVERY // 1000)
                 proxy.subscribe()
                 if not proxy.forward() and setting["patient"]:

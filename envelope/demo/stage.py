@@ -8,11 +8,12 @@ own; it takes part in nothing.
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from envelope import Identity, clock
 from envelope.demo import cast, picture
@@ -37,6 +38,10 @@ ROLES: Final = {
     **dict.fromkeys(cast.SUBSCRIBERS, "subscriber"),
     **dict.fromkeys(cast.PUBLISHERS, "publisher"),
 }
+
+
+Wait = Callable[[Callable[[], bool], str], None]
+"""Waits until something is the case; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +109,10 @@ def run(*, log: Path | None, follow: bool, seed: int, events: int | None, svg: P
     console = picture.make_console()
     scene = picture.Scene(seed=seed, reports={})
     try:
-        with Company(ROLES) as company:
+        with tempfile.TemporaryDirectory() as folder, Company(ROLES) as company:
             scene.reports = company.reports
             with picture.live(console, scene) as watch:
-                scene.verdict = _play(company, parts, seed, watch)
+                scene.verdict = _play(company, parts, seed, Path(folder), watch)
     except DemoError as error:
         _say(str(error))
         return 1
@@ -118,7 +123,7 @@ def run(*, log: Path | None, follow: bool, seed: int, events: int | None, svg: P
 
 
 def _play(
-    company: Company, parts: dict[str, Part], seed: int, watch: Callable[[], None]
+    company: Company, parts: dict[str, Part], seed: int, folder: Path, watch: Callable[[], None]
 ) -> Verdict:
     """Run from the first connection to the verdict.
 
@@ -133,8 +138,10 @@ def _play(
     def wait(is_over: Callable[[], bool], what: str) -> None:
         company.wait(is_over, what, until=until, watch=watch)
 
-    _connect(company, parts, seed, wait)
+    settings = _connect(company, parts, seed, folder, wait)
     company.tell(cast.PUBLISHERS, GO)
+    if not follow:
+        _restart(company, settings[cast.RESTARTED], wait)
     if follow:
         with _one_interrupt(company):
             _say("following the log; Ctrl-C ends it, and compares")
@@ -173,9 +180,14 @@ def _connect(
     company: Company,
     parts: dict[str, Part],
     seed: int,
-    wait: Callable[[Callable[[], bool], str], None],
-) -> None:
-    """Hand out keys and addresses, and wait until everybody hears everybody."""
+    folder: Path,
+    wait: Wait,
+) -> dict[str, dict[str, Any]]:
+    """Hand out keys and addresses, and wait until everybody hears everybody.
+
+    Returns:
+        What each subscriber was told.
+    """
     keys = {name: Identity.generate() for name in (*cast.PUBLISHERS, *cast.SUBSCRIBERS)}
     public = {name: str(key.public) for name, key in keys.items()}
     publishers = {name: public[name] for name in cast.PUBLISHERS}
@@ -188,19 +200,23 @@ def _connect(
             "subscribers": subscribers,
             "seed": seed,
             "patient": any(part.follow for part in parts.values()),
+            "hold_after": _middle(parts),
         },
     )
     wait(lambda: "front" in proxy, "the proxy to listen")
-    for name in cast.SUBSCRIBERS:
-        company.tell(
-            (name,),
-            {
-                "name": name,
-                "secret": keys[name].export(),
-                "publishers": publishers,
-                "endpoint": proxy["front"],
-            },
-        )
+    settings = {
+        name: {
+            "name": name,
+            "secret": keys[name].export(),
+            "publishers": publishers,
+            "endpoint": proxy["front"],
+            "memory": str(folder / f"{name}.db"),
+            "before": None,
+        }
+        for name in cast.SUBSCRIBERS
+    }
+    for name, setting in settings.items():
+        company.tell((name,), setting)
     for name, part in parts.items():
         company.tell(
             (name,),
@@ -225,6 +241,35 @@ def _connect(
         ),
         "everybody to connect",
     )
+    return settings
+
+
+def _middle(parts: dict[str, Part]) -> int | None:
+    """Return after how many messages a subscriber begins anew; a log that grows has no middle."""
+    if any(part.follow for part in parts.values()):
+        return None
+    return max(1, sum(part.count or 0 for part in parts.values()) // 2)
+
+
+def _restart(company: Company, setting: dict[str, Any], wait: Wait) -> None:
+    """Have a subscriber end in mid-stream, and a new process of it go on.
+
+    The proxy waits meanwhile, since a SUB socket that is not there misses what is sent,
+    and no loss that the proxy did not make is to blur the books.
+    """
+    name, proxy = cast.RESTARTED, company.reports[_PROXY]
+    wait(lambda: proxy["held"] is not None, "the middle of the stream")
+    due, subscriptions = proxy["held"][name], proxy["subscriptions"]
+    wait(lambda: company.reports[name].get("arrived") == due, f"{name} to get what it was sent")
+    company.tell((name,), FINISH)
+    wait(lambda: "arrivals" in company.reports[name], f"{name} to end")
+    before = company.replace(name)
+    company.tell((name,), {**setting, "before": before})
+    wait(
+        lambda: proxy["subscriptions"] >= subscriptions + len(cast.prefixes(name)),
+        f"{name} to begin anew",
+    )
+    company.tell((_PROXY,), GO)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final, TypedDict
 
 import zmq
@@ -25,7 +26,7 @@ from envelope import (
 )
 from envelope.demo import cast
 from envelope.demo.channel import EVERY, FINISH, Channel
-from envelope.replay import MemoryReplayStore
+from envelope.replay import SQLiteReplayStore
 from envelope.zeromq import SecureSocket
 
 OTHERS: Final = "others"
@@ -42,6 +43,10 @@ class Setting(TypedDict):
     publishers: dict[str, str]
     """Public texts by name."""
     endpoint: str
+    memory: str
+    """The file of the replay memory, which outlives the process."""
+    before: dict[str, Any] | None
+    """What an earlier process of this subscriber reported at its end."""
 
 
 class Diary:
@@ -52,14 +57,25 @@ class Diary:
             each refused one its code.
     """
 
-    def __init__(self, name: str, publishers: dict[bytes, str]) -> None:
-        """Take the own name, and the publishers' names by key id."""
+    def __init__(
+        self, name: str, publishers: dict[bytes, str], before: dict[str, Any] | None = None
+    ) -> None:
+        """Take the own name, the publishers' names by key id, and the earlier pages."""
         self._name = name
         self._names = publishers
         self._awaited = set(publishers.values())
         self._open: dict[tuple[str, str], int] = {}
         self._claimed: dict[str, Counter[str]] = {}
         self.arrivals: list[str | tuple[str, str]] = []
+        self._refused: Counter[str] = Counter()
+        self._delivered: Counter[str] = Counter()
+        if before is not None:
+            self._awaited = set(before["awaited"])
+            self._open = {(sender, topic): count for sender, topic, count in before["open"]}
+            self._claimed = {who: Counter(codes) for who, codes in before["claimed"].items()}
+            self.arrivals = before["arrivals"]
+            self._refused.update(before["refused"])
+            self._delivered.update({n: one["delivered"] for n, one in before["senders"].items()})
 
     def refuse(self, error: RejectedError) -> None:
         """Write down a refusal."""
@@ -86,14 +102,19 @@ class Diary:
         return not self._awaited and not self._open
 
     def report(self, stats: Stats) -> dict[str, Any]:
-        """Return the figures as they are now, the library's own among them."""
+        """Return the figures as they are now, the library's own among them.
+
+        What an opener counts ends with its process. What is late and lost the replay
+        memory knows, which goes on.
+        """
         return {
             "complete": self.is_complete,
-            "refused": dict(stats.refused),
+            "arrived": len(self.arrivals),
+            "refused": self._refused + Counter(stats.refused),
             "claimed": self._claimed,
             "senders": {
                 name: {
-                    "delivered": one.messages,
+                    "delivered": self._delivered[name] + one.messages,
                     "late": one.late,
                     "lost": one.missing + one.lost + one.unseen,
                 }
@@ -101,21 +122,31 @@ class Diary:
             },
         }
 
+    def pages(self) -> dict[str, Any]:
+        """Return all that was written, to be compared or gone on with."""
+        return {
+            "arrivals": self.arrivals,
+            "awaited": sorted(self._awaited),
+            "open": [[sender, topic, count] for (sender, topic), count in self._open.items()],
+        }
+
 
 def main(channel: Channel, setting: Setting) -> None:
     """Receive until the parent says that it is over."""
     public = {n: PublicIdentity.parse(text) for n, text in setting["publishers"].items()}
     trust = TrustStore(Peer(n, key, contexts=[cast.CONTEXT]) for n, key in public.items())
+    # The keys were made a moment ago: no life before the first one used them.
+    memory = SQLiteReplayStore(Path(setting["memory"]), first_life=True)
     opener = Opener(
         trust,
         context=cast.CONTEXT,
         identity=Identity.parse(setting["secret"]),
         policy=cast.POLICY,
-        # The keys were made a moment ago: no earlier life used them.
-        replay=MemoryReplayStore(first_life=True),
+        replay=memory,
     )
-    diary = Diary(setting["name"], {key.key_id: name for name, key in public.items()})
-    with zmq.Context() as context, context.socket(zmq.SUB) as plain:
+    names = {key.key_id: name for name, key in public.items()}
+    diary = Diary(setting["name"], names, setting["before"])
+    with memory, zmq.Context() as context, context.socket(zmq.SUB) as plain:
         plain.set(zmq.RCVHWM, 0)
         for prefix in cast.prefixes(setting["name"]):
             plain.subscribe(f"{prefix}/")
@@ -134,7 +165,7 @@ def main(channel: Channel, setting: Setting) -> None:
         # One message too many would be found out, too.
         while _receive(socket, diary):
             pass
-    channel.tell(diary.report(socket.stats) | {"arrivals": diary.arrivals})
+    channel.tell(diary.report(socket.stats) | diary.pages())
 
 
 def _receive(socket: SecureSocket, diary: Diary) -> bool:

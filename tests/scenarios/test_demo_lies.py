@@ -44,24 +44,35 @@ class Rehearsal:
         self.forger = Forger({name: keys[name].public for name in cast.SUBSCRIBERS}, clock=clock)
         self.liar = Liar(names, self.forger, seed=seed)
         self.diaries = {name: Diary(name, names) for name in cast.SUBSCRIBERS}
-        self.openers = {
-            name: Opener(
-                trust,
-                context=cast.CONTEXT,
-                identity=keys[name],
-                policy=cast.POLICY,
-                replay=MemoryReplayStore(first_life=True, clock=clock),
-                clock=clock,
-            )
-            for name in cast.SUBSCRIBERS
-        }
+        self._trust, self._names = trust, names
         self._sealers = {}
         self._keys, self._clock = keys, clock
+        self._stores = {
+            name: MemoryReplayStore(first_life=True, clock=clock) for name in cast.SUBSCRIBERS
+        }
+        self.openers = {name: self._opener(name) for name in cast.SUBSCRIBERS}
         self._frames = {name: [] for name in cast.PUBLISHERS}
         self._published = {name: {} for name in cast.PUBLISHERS}
         for name in cast.PUBLISHERS:
             self._publish(name, events // len(cast.PUBLISHERS))
         self._interleave(random.Random(order))
+
+    def _opener(self, name):
+        return Opener(
+            self._trust,
+            context=cast.CONTEXT,
+            identity=self._keys[name],
+            policy=cast.POLICY,
+            replay=self._stores[name],
+            clock=self._clock,
+        )
+
+    def _restart(self, name):
+        """A new opener and a new diary go on with the old memory and the old pages."""
+        before = self.diaries[name].report(self.openers[name].stats) | self.diaries[name].pages()
+        self.diaries[name] = Diary(name, self._names, json.loads(json.dumps(before)))
+        self.openers[name] = self._opener(name)
+        self.deliver(self.liar.replay_all(name, 100))
 
     def _publish(self, name, count):
         for number in range(count):
@@ -85,7 +96,11 @@ class Rehearsal:
 
     def _interleave(self, dice):
         queues = {name: iter(frames) for name, frames in self._frames.items()}
+        left = sum(map(len, self._frames.values())) // 2
         while queues:
+            left -= 1
+            if not left:
+                self._restart(cast.RESTARTED)
             name = dice.choice(sorted(queues))
             frames = next(queues[name], None)
             if frames is None:
@@ -112,7 +127,7 @@ class Rehearsal:
         }
         proxy = {"counts": self.liar.counts, **self.liar.report()}
         subscribers = {
-            name: diary.report(self.openers[name].stats) | {"arrivals": diary.arrivals}
+            name: diary.report(self.openers[name].stats) | diary.pages()
             for name, diary in self.diaries.items()
         }
         return json.loads(json.dumps((publishers, proxy, subscribers)))
