@@ -1,0 +1,154 @@
+"""What every replay store must do, whoever wrote it: the rules of ``ReplayStore``.
+
+To try another store, add a function that makes one to ``STORES``: from a folder and a
+clock, and whether it is its first life.
+"""
+
+from __future__ import annotations
+
+import pytest
+from parallel import at_once, in_child
+from support import SECOND, START, FakeClock, World
+
+from envelope.errors import RejectedError
+from envelope.replay import Gaps, MemoryReplayStore, ReplayStore, SQLiteReplayStore
+
+SENDER, OTHER = b"s" * 16, b"o" * 16
+STREAM = b"t" * 16
+
+STORES = {
+    "memory": lambda _folder, clock, first: MemoryReplayStore(first_life=first, clock=clock),
+    "sqlite": lambda folder, clock, first: SQLiteReplayStore(
+        folder / "replay.db", first_life=first, clock=clock
+    ),
+}
+
+
+@pytest.fixture(params=STORES)
+def make(request, tmp_path):
+    """Return what makes a store of a kind."""
+    clock = FakeClock()
+    return lambda *, first=True: STORES[request.param](tmp_path, clock, first)
+
+
+@pytest.fixture
+def store(make):
+    with make() as made:
+        yield made
+
+
+def mark(guard, sequence, sent_at=START, *, stream=STREAM, **options):
+    """Mark one envelope; return ``skipped`` or the code."""
+    options = {"full_at": 2, "window": 64, "expected": False, "forget_before": -1} | options
+    try:
+        return guard.mark(stream, sequence, sent_at, **options)
+    except RejectedError as error:
+        return error.code
+
+
+def check(guard, sequence, sent_at=START, *, stream=STREAM, expected=False):
+    """Check one envelope; return None or the code."""
+    try:
+        guard.check(stream, sequence, sent_at, full_at=2, expected=expected)
+    except RejectedError as error:
+        return error.code
+    return None
+
+
+@pytest.fixture
+def guard(store):
+    return store.guard("home", SENDER, "orders")
+
+
+def test_it_is_a_replay_store_and_says_whether_it_lasts(store):
+    assert isinstance(store, ReplayStore)
+    assert type(store.is_durable) is bool
+    assert store.max_future == 2.0
+
+
+def test_an_opener_takes_it(store):
+    world = World()
+    opener = world.opener(replay=store)
+    data = world.sealer().seal(b"x")
+    assert opener.open(data).payload == b"x"
+    with pytest.raises(RejectedError, match="replayed"):
+        opener.open(data)
+
+
+@pytest.mark.audit("R1")
+def test_check_changes_nothing_and_mark_remembers(guard):
+    assert [check(guard, 0), check(guard, 0)] == [None, None]
+    assert mark(guard, 0) == 0
+    assert [check(guard, 0), mark(guard, 0)] == ["replayed", "replayed"]
+
+
+def test_what_is_skipped_is_told_and_counted(guard):
+    assert [mark(guard, n) for n in (2, 5, 4)] == [2, 2, 0]
+    assert guard.gaps() == Gaps(1, 3, 4, 1, 1, 0, 2)
+
+
+def test_behind_the_window_is_too_old(guard):
+    mark(guard, 64)
+    assert [mark(guard, 0), mark(guard, 1)] == ["too_old", 0]
+
+
+@pytest.mark.audit("R3")
+def test_a_dropped_stream_raises_the_floor(guard):
+    for number in range(3):
+        assert mark(guard, 0, START + number, stream=bytes([number]) * 16) == 0
+    assert mark(guard, 1, START, stream=b"\0" * 16) == "too_old"
+    assert mark(guard, 0, START, stream=b"n" * 16) == "too_old"
+    assert mark(guard, 0, START + 9, stream=b"n" * 16) == 0
+
+
+def test_an_old_stream_is_forgotten_behind_a_floor(guard):
+    mark(guard, 0)
+    mark(guard, 0, START + 9, stream=b"n" * 16, forget_before=START)
+    assert guard.gaps().streams == 1
+    assert mark(guard, 1) == "too_old"
+
+
+@pytest.mark.audit("R6")
+def test_one_place_is_one_memory_and_other_places_are_others(store, guard):
+    mark(guard, 0)
+    again = store.guard("home", SENDER, "orders")
+    assert mark(again, 0) == "replayed"
+    for place in (("away", SENDER, "orders"), ("home", OTHER, "orders"), ("home", SENDER, "x")):
+        assert mark(store.guard(*place), 0) == 0
+
+
+@pytest.mark.audit("A3", "R2")
+def test_a_cold_start_refuses_up_to_its_start_plus_max_future(make):
+    with make(first=False) as store:
+        guard = store.guard("home", SENDER, "orders")
+        cold = START + 2 * SECOND
+        assert [check(guard, 0, cold), mark(guard, 0, cold)] == ["before_start"] * 2
+        assert mark(guard, 0, cold, expected=True) == 0
+        assert mark(guard, 1, cold + 1) == 0
+
+
+@pytest.mark.audit("A16")
+@pytest.mark.parametrize("sequence", [0, 2**48 - 1])
+@pytest.mark.parametrize("sent_at", [0, 2**53 - 1])
+def test_the_ends_of_all_ranges_are_taken(guard, sequence, sent_at):
+    assert mark(guard, sequence, sent_at) == sequence
+    assert mark(guard, sequence, sent_at) == "replayed"
+
+
+def test_one_of_many_threads_gets_each(guard):
+    won = at_once(4, lambda _: [mark(guard, n, full_at=64) for n in range(50)])
+    for sequence in range(50):
+        assert sum(type(one[sequence]) is int for one in won) == 1
+
+
+@pytest.mark.audit("A18")
+def test_a_forked_child_gets_nothing(store, guard):
+    mark(guard, 0)
+    assert in_child(lambda: mark(guard, 1)) == "store_unavailable"
+    assert mark(guard, 1) == 0
+
+
+def test_closing_raises_nothing_and_may_be_repeated(make):
+    store = make()
+    store.close()
+    store.close()
