@@ -363,6 +363,10 @@ class TrustStore:
         """Return the number of peers in force now."""
         return len(self.snapshot.peers)
 
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a peer has this name now."""
+        return name in self.snapshot.names
+
     def __getitem__(self, name: str) -> Peer:
         """Return the peer of this name; the first one during a rotation.
 

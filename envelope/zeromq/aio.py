@@ -50,12 +50,14 @@ class SecureSocket:
 
     async def send(self, payload: bytes, topic: Topic = None, *, flags: int = 0) -> None:
         """Seal and send one payload; see ``envelope.zeromq.SecureSocket.send``."""
+        seam.check_flags(flags)
         await self.socket.send_multipart(self._seam.seal(payload, topic), flags)
 
     async def send_many(
         self, payloads: Sequence[bytes], topic: Topic = None, *, flags: int = 0
     ) -> None:
         """Seal and send payloads in bundles; see ``envelope.zeromq.SecureSocket.send_many``."""
+        seam.check_flags(flags)
         for frames in self._seam.seal_many(payloads, topic):
             await self.socket.send_multipart(frames, flags)
 
@@ -106,6 +108,7 @@ class SecureSocket:
 
     def _patience(self, flags: int) -> Patience:
         self._seam.check_receives()
+        seam.check_flags(flags)
         return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
 
     async def _receive(self, patience: Patience, *, strict: bool) -> None:

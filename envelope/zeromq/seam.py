@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -110,6 +111,9 @@ class Seam:
             raise UsageError(f"a {name} socket does not receive, or opener is not an Opener")
         if on_rejected is not None and not callable(on_rejected):
             raise UsageError("on_rejected is a function that takes a RejectedError")
+        if inspect.iscoroutinefunction(on_rejected):
+            # Nobody would await it, and refusals would be silent.
+            raise UsageError("on_rejected is a plain function, also for asyncio")
         # Whoever answers in sealed envelopes must not be talked to in the open.
         if opener is not None and sealer is not None and sealer.sealed:
             opener = opener.stricter(require="sealed", addressed=socket_type == zmq.PAIR)
@@ -212,6 +216,17 @@ class Seam:
             self._on_rejected(error)
         if strict:
             raise error
+
+
+def check_flags(flags: int) -> None:
+    """Check the flags of a send or a receive.
+
+    Raises:
+        UsageError: others than NOBLOCK. With SNDMORE the next message would become
+            a part of this one.
+    """
+    if flags & ~zmq.NOBLOCK:
+        raise UsageError("flags are zmq.NOBLOCK or 0")
 
 
 def _as_topic(topic: Topic) -> bytes | None:

@@ -75,6 +75,7 @@ class SecureSocket:
             zmq.Again: the socket could not take it in time. The sequence is used:
                 receivers will see a gap of one, which is the truth.
         """
+        seam.check_flags(flags)
         self.socket.send_multipart(self._seam.seal(payload, topic), flags)
 
     def send_many(self, payloads: Sequence[bytes], topic: Topic = None, *, flags: int = 0) -> None:
@@ -86,6 +87,7 @@ class SecureSocket:
             UsageError: a wrong argument.
             zmq.Again: as ``send``; bundles before were sent.
         """
+        seam.check_flags(flags)
         for frames in self._seam.seal_many(payloads, topic):
             self.socket.send_multipart(frames, flags)
 
@@ -164,6 +166,7 @@ class SecureSocket:
 
     def _patience(self, flags: int) -> Patience:
         self._seam.check_receives()
+        seam.check_flags(flags)
         return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
 
     def _receive(self, patience: Patience, *, strict: bool) -> None:

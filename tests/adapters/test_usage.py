@@ -63,6 +63,13 @@ class TestWrapping:
         with pytest.raises(UsageError, match="on_rejected is a function"):
             wrapper(plain(zmq.PULL, inside), opener=world.opener(), on_rejected=[])
 
+    def test_on_rejected_that_nobody_would_await_is_refused(self, wrapper, inside, plain, world):
+        async def on_rejected(error):
+            raise AssertionError(error)
+
+        with pytest.raises(UsageError, match="a plain function"):
+            wrapper(plain(zmq.PULL, inside), opener=world.opener(), on_rejected=on_rejected)
+
     def test_the_other_kind_of_socket_is_refused(self, wrapper, inside, plain, world):
         other = {zmq.Socket: zmq.asyncio.Socket, zmq.asyncio.Socket: zmq.Socket}[inside]
         with pytest.raises(UsageError, match="asyncio"):
@@ -111,10 +118,10 @@ class TestNothingWasSent:
         link(pull, push)
         return push, pull
 
-    def is_refused(self, ends, send, *arguments, match):
+    def is_refused(self, ends, send, *arguments, match, **options):
         push, pull = ends
         with pytest.raises(UsageError, match=re.escape(match)):
-            getattr(push, send)(*arguments)
+            getattr(push, send)(*arguments, **options)
         push.send(b"first")
         message = pull.recv(strict=True)
         assert (message.payload, message.sequence) == (b"first", 0)
@@ -129,6 +136,18 @@ class TestNothingWasSent:
     )
     def test_a_topic_is_bytes_or_str(self, ends, send, value, topic):
         self.is_refused(ends, send, value, topic, match="topic is bytes or str")
+
+    @pytest.mark.parametrize(
+        ("send", "value"), [("send", b"x"), ("send_many", [b"x"]), ("send_object", "x")]
+    )
+    @pytest.mark.parametrize("flags", [zmq.SNDMORE, zmq.SNDMORE | zmq.NOBLOCK])
+    def test_a_message_is_not_made_a_part_of_the_next(self, ends, send, value, flags):
+        self.is_refused(ends, send, value, flags=flags, match="flags are zmq.NOBLOCK or 0")
+
+    def test_flags_of_receiving_are_checked_too(self, ends):
+        for receive in (ends[1].recv, ends[1].recv_bundle, ends[1].recv_object):
+            with pytest.raises(UsageError, match=r"flags are zmq\.NOBLOCK or 0"):
+                receive(zmq.SNDMORE)
 
     @pytest.mark.parametrize(("send", "value"), [("send", b"x"), ("send_many", [b"x"])])
     def test_a_topic_of_str_can_be_encoded(self, ends, send, value):

@@ -302,6 +302,8 @@ def test_a_store_has_its_peers_by_name_by_key_id_and_in_order():
     store = TrustStore([peer("bob", BOB), peer("alice")])
     assert [one.name for one in store] == ["bob", "alice"]
     assert len(store) == 2
+    assert "alice" in store
+    assert "carol" not in store
     assert store["alice"].public == ALICE
     assert store.snapshot.peers[BOB.key_id] is store["bob"]
     assert set(store.snapshot.peers) == {ALICE.key_id, BOB.key_id}
