@@ -258,6 +258,8 @@ class SQLiteReplayStore(ReplayStore):
         self._next_place = 1
         self._cold = NEVER
         self._is_open = False
+        self._is_writing = False
+        """The lock is reentrant; a commit is not."""
         self.dirty: list[DurableGuard] = []
         self.zone = _NO_ZONE
         """The zone around the clock; most envelopes lie in it."""
@@ -321,9 +323,12 @@ class SQLiteReplayStore(ReplayStore):
 
     def _commit(self, zone: Zone, others: tuple[Zone, ...]) -> None:
         """Write all that has changed, and replace the open zones."""
+        if self._is_writing:
+            raise StoreUnavailableError("called by a signal handler from within a commit")
         # From here until success no zone may be relied on: a commit that fails may
         # still have reached the disk, and have replaced those that were there.
         self.zone, self._others, self._used = _NO_ZONE, (), set()
+        self._is_writing = True
         try:
             with _transaction(self._database) as database:
                 for guard in self.dirty:
@@ -335,6 +340,8 @@ class SQLiteReplayStore(ReplayStore):
                 )
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"cannot write {self.path}: {error}") from None
+        finally:
+            self._is_writing = False
         for guard in self.dirty:
             guard.written()
         self.dirty = []

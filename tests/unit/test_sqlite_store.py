@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -385,6 +387,55 @@ class TestFaults:
         other.execute("ROLLBACK")
         other.close()
         assert life.mark(0) is None
+
+    @pytest.mark.audit("A24")
+    def test_a_full_disk_refuses_until_there_is_room_and_loses_nothing(self, path):
+        def child():
+            life = Life(path)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 4096, hard))
+            verdicts = []
+            for number in range(400):
+                life.clock.advance(2)
+                verdicts.append(life.mark(0, stream=number.to_bytes(16, "big"), full_at=999))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            again = [
+                life.mark(
+                    0, START + 2 * (n + 1) * SECOND, stream=n.to_bytes(16, "big"), full_at=999
+                )
+                for n in range(400)
+            ]
+            life.store.close()
+            return verdicts, again
+
+        verdicts, again = in_child(child)
+        assert set(verdicts) == {None, "store_unavailable"}
+        # What was accepted is a replay now; what was refused may be offered again.
+        assert [code for first, code in zip(verdicts, again, strict=True) if first is None] == (
+            ["replayed"] * verdicts.count(None)
+        )
+        assert {code for first, code in zip(verdicts, again, strict=True) if first} == {None}
+
+    @pytest.mark.parametrize("closes", [False, True])
+    def test_a_signal_handler_does_not_get_into_a_commit(self, life, closes, caplog):
+        whole = life.store._database
+        answers = []
+
+        class Interrupted(Faulty):
+            def executemany(self, *arguments):
+                if not answers:
+                    answers.append(None)
+                    answers.append(life.store.close() if closes else life.mark(7))
+                return whole.executemany(*arguments)
+
+        life.store._database = Interrupted(whole, None)
+        verdict = life.mark(0)
+        assert answers == [None, None if closes else "store_unavailable"]
+        assert verdict == ("store_unavailable" if closes else None)
+        assert ("as after a crash" in caplog.text) == closes
+        again = Life(life.store.path) if closes else life.after_crash()
+        assert again.mark(0) == (None if closes else "before_start")
 
     def test_an_interrupt_in_the_midst_leaves_no_transaction_open(self, life):
         class Interrupted:
