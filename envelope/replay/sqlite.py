@@ -262,7 +262,7 @@ class SQLiteReplayStore(ReplayStore):
         """The lock is reentrant; a commit is not."""
         self.dirty: list[DurableGuard] = []
         self.zone = _NO_ZONE
-        """The zone around the clock; most envelopes lie in it."""
+        """The open zone that was used last; most envelopes lie in it."""
         self._others: tuple[Zone, ...] = ()
         self._used: set[Zone] = set()
         self.dead: tuple[Zone, ...] = ()
@@ -312,13 +312,16 @@ class SQLiteReplayStore(ReplayStore):
         self.check_usable()  # Another thread may have closed it meanwhile.
         other = _find(self._others, sent_at)
         if other is not None:
-            self._used.add(other)
+            # What comes next is likely to lag as much: look there first.
+            rest = [zone for zone in self._others if zone is not other]
+            self._used |= {self.zone, other}
+            self.zone, self._others = other, (self.zone, *rest)
             return
-        now = self._clock()
-        zone = _around(now)
-        fresh = () if zone.after < sent_at <= zone.until else (_around(sent_at),)
-        kept = tuple(old for old in self._others if old in self._used)
-        self._commit(zone, (fresh + kept)[: MAX_ZONES - 1])
+        now = _around(self._clock())
+        fresh = [] if now.after < sent_at <= now.until else [_around(sent_at)]
+        kept = [zone for zone in (self.zone, *self._others) if zone in self._used]
+        first, *others = [*fresh, now, *kept][:MAX_ZONES]
+        self._commit(first, tuple(others))
         self._used.update(fresh)
 
     def _commit(self, zone: Zone, others: tuple[Zone, ...]) -> None:
