@@ -39,6 +39,7 @@ arrows: $(DEV)/.stamp ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 unit: $(DEV)/.stamp ## pytest with branch coverage, and the coverage bars
+	bash .ci/redis
 	rm -f .coverage .coverage.*
 	PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -X dev -bb -m coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine -q
@@ -52,19 +53,22 @@ wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the 
 	PYTHON=$(PYTHON) bash .ci/wheel
 
 bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
+	bash .ci/redis
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
 	$(BIN)/python benchmarks/replay.py --write docs/performance.md
 
 soak: $(DEV)/.stamp ## 200 kills under load, and long properties: no replay gets in
+	bash .ci/redis
 	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
-	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout 7200 tests/property/test_durable.py
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout 7200 \
+	  tests/property/test_durable.py tests/property/test_shared.py
 
 picture: $(RUN)/.stamp ## draw docs/demo.svg anew
 	$(RUN)/bin/python -m envelope.cli demo --seed 7 --svg docs/demo.svg
 
 lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --upgrade --group dev --extra cli pyproject.toml -o requirements/dev.txt
+	  --no-header --no-annotate --upgrade --group dev --extra cli --extra redis pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 

@@ -56,7 +56,7 @@ from envelope.identity import Identity
 from envelope.message import Arrival, Message
 from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
-from envelope.replay import MemoryReplayStore, ReplayStore
+from envelope.replay import Mark, MemoryReplayStore, ReplayStore
 from envelope.senders import Place, Sender, Senders, bind, domain_name, own_identities
 from envelope.stats import Stats, Tally
 from envelope.stream import began_here
@@ -66,6 +66,24 @@ from envelope.wire import BUNDLE, SEALED, decode
 _HORIZON: Final = 10
 """Streams idle for ten times max_age (and a day at least) may be forgotten."""
 _DAY: Final = 86_400 * clocks.SECOND
+
+_Verified = tuple[
+    Sender,
+    wire.Header,
+    tuple[bytes, ...],
+    tuple[Identity, bytes] | None,
+    bytes,
+    bytes,
+    bytes,
+    bytes,
+    int,
+]
+"""What steps 1 to 8 leave: the sender, the header, the bound frames, the identity
+addressed and its entry, HEAD, BIND's digest, the body, the body's digest, and now. A
+plain tuple: it is made for every envelope."""
+_Read = tuple[list[bytes], bytes | None, bytes | None]
+"""Payloads, the place of the AEAD key in the cache, the AEAD key."""
+_NOTHING: Final[_Read] = ([], None, None)
 
 
 class Opener:
@@ -167,7 +185,7 @@ class Opener:
         if type(data) is not bytes:
             data = as_bytes(data, "an envelope")
         try:
-            return self._check(data, bound, in_reply_to, 0)[0]
+            return self._deliver(self._check(data, bound, in_reply_to, 0))[0]
         except RejectedError as error:
             self._refuse(error, data)
             raise
@@ -192,10 +210,70 @@ class Opener:
         if type(data) is not bytes:
             data = as_bytes(data, "an envelope")
         try:
-            return self._check(data, bound, in_reply_to, BUNDLE)
+            return self._deliver(self._check(data, bound, in_reply_to, BUNDLE))
         except RejectedError as error:
             self._refuse(error, data)
             raise
+
+    def open_each(self, arrivals: Sequence[Sequence[bytes]]) -> list[list[Message] | RejectedError]:
+        """Open several envelopes, each on its own; one round trip to a shared store.
+
+        For whoever has a batch at hand and a replay store that waits for a network:
+        the rules are those of ``open_bundle``, and a refusal refuses its own alone.
+
+        Args:
+            arrivals: for each the bound frames that travelled beside it, and last the
+                envelope: what ``recv_multipart`` returns.
+
+        Returns:
+            In the same order, for each its messages, or what ``open_bundle`` would have
+            raised.
+
+        Raises:
+            UsageError: something else than that; nothing was opened.
+        """
+        if type(arrivals) not in (list, tuple):
+            raise UsageError("arrivals is a list of lists of frames")
+        whole = [check_bound(frames) for frames in arrivals]
+        if not all(whole):
+            raise UsageError("an arrival has at least one frame, the envelope")
+        results: list[list[Message] | RejectedError] = []
+        held: list[tuple[int, _Verified, _Read, Mark]] = []
+        for index, frames in enumerate(whole):
+            try:
+                verified = self._check(frames[-1], frames[:-1], None, BUNDLE)
+            except RejectedError as error:
+                results.append(self._refused(error, frames[-1]))
+                continue
+            sender, header = verified[0], verified[1]
+            if sender.tally is None:
+                self._senders.meet(sender)
+            try:
+                read = self._read(verified)
+            except RejectedError as error:
+                error.verified = True
+                results.append(self._refused(error, frames[-1]))
+                continue
+            results.append([])
+            mark = Mark(
+                sender.guard,
+                header.stream,
+                header.sequence,
+                header.sent_at,
+                self.policy.max_streams,
+                self.policy.window,
+                expected=False,
+                forget_before=verified[8] - self._keep,
+            )
+            held.append((index, verified, read, mark))
+        skipped = self.replay.mark_each([mark for *_, mark in held]) if held else []
+        for (index, verified, read, _), result in zip(held, skipped, strict=True):
+            if isinstance(result, RejectedError):
+                result.verified = True
+                results[index] = self._refused(result, whole[index][-1])
+            else:
+                results[index] = self._hand_over(verified, read, result)
+        return results
 
     def stricter(
         self, *, require: Literal["signed", "sealed"] = "signed", addressed: bool = False
@@ -236,7 +314,7 @@ class Opener:
         bound: Sequence[bytes],
         in_reply_to: bytes | None,
         bundles: int,
-    ) -> list[Message]:
+    ) -> _Verified:
         """Steps 1 to 8 of SPEC 7.2; ``_deliver`` has the others."""
         policy = self.policy
         # The caller's mistakes, and 1: size.
@@ -296,26 +374,37 @@ class Opener:
             )
         except CryptoError:
             raise BadSignatureError from None
-        return self._deliver(sender, header, bound, own, head, bind_digest, body, digest, now)
+        return sender, header, bound, own, head, bind_digest, body, digest, now
 
-    def _deliver(  # noqa: PLR0913, PLR0917 (the second half of one function)
-        self,
-        sender: Sender,
-        header: wire.Header,
-        bound: tuple[bytes, ...],
-        own: tuple[Identity, bytes] | None,
-        head: bytes,
-        bind_digest: bytes,
-        body: bytes,
-        digest: bytes,
-        now: int,
-    ) -> list[Message]:
-        """Steps 9 to 12 of SPEC 7.2: the envelope is the sender's."""
+    def _deliver(self, verified: _Verified) -> list[Message]:
+        """Steps 9 to 12 of SPEC 7.2."""
+        sender, header, now = verified[0], verified[1], verified[8]
         # The first that is known of a sender: its signature. From here on it is counted.
-        tally = sender.tally or self._senders.meet(sender)
+        if sender.tally is None:
+            self._senders.meet(sender)
+        try:
+            read = self._read(verified)
+            # 11: mark.
+            skipped = sender.guard.mark(
+                header.stream,
+                header.sequence,
+                header.sent_at,
+                full_at=self.policy.max_streams,
+                window=self.policy.window,
+                expected=header.in_reply_to is not None,
+                forget_before=now - self._keep,
+            )
+        except RejectedError as error:
+            error.verified = True
+            # Whoever reports errors with the values of variables reports no payload, no key.
+            read = _NOTHING
+            raise
+        return self._hand_over(verified, read, skipped)
+
+    def _read(self, verified: _Verified) -> _Read:
+        """Steps 9 and 10 of SPEC 7.2: return payloads, the cache's key, the AEAD key."""
+        sender, header, _, own, head, bind_digest, body, _, _ = verified
         cache_key = aead_key = None
-        payloads: list[bytes] = []
-        policy = self.policy
         try:
             # 9: unseal.
             if header.kind == SEALED and own is not None:
@@ -327,28 +416,22 @@ class Opener:
                 )
                 body = _decrypt(body, bind_digest, head[wire.NONCE_AT : wire.FIXED_SIZE], aead_key)
             # 10: bundle.
-            payloads = codec.decode_bundle(body) if header.flags & BUNDLE else [body]
-            # 11: mark.
-            skipped = sender.guard.mark(
-                header.stream,
-                header.sequence,
-                header.sent_at,
-                full_at=policy.max_streams,
-                window=policy.window,
-                expected=header.in_reply_to is not None,
-                forget_before=now - self._keep,
-            )
-        except RejectedError as error:
-            error.verified = True
-            # Whoever reports errors with the values of variables reports no payload, no key.
-            body, payloads, aead_key = b"", [], None
+            if header.flags & BUNDLE:
+                return codec.decode_bundle(body), cache_key, aead_key
+        except RejectedError:
+            body, aead_key = b"", None  # As in _deliver.
             raise
-        # 12: caches, counters, delivery.
+        return [body], cache_key, aead_key
+
+    def _hand_over(self, verified: _Verified, read: _Read, skipped: int) -> list[Message]:
+        """Step 12 of SPEC 7.2: caches, counters, delivery."""
+        sender, header, bound, _, head, _, _, digest, _ = verified
+        payloads, cache_key, aead_key = read
         if (bound and bound not in sender.bound) or (
             cache_key is not None and cache_key not in sender.keys
         ):
             self._senders.remember(sender, bound, cache_key, aead_key)
-        self._tally.accept(tally, len(payloads))
+        self._tally.accept(sender.tally or self._senders.meet(sender), len(payloads))
         arrival = Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
         if len(payloads) == 1:  # The usual case, without the frame of a comprehension.
             return [Message(payloads[0], 0, arrival)]
@@ -364,6 +447,11 @@ class Opener:
             if at >= 0:
                 return identity, data[at : at + step]
         raise NotAddressedError
+
+    def _refused(self, error: RejectedError, data: bytes) -> RejectedError:
+        """Refuse, and return the error without the frames that it came through."""
+        self._refuse(error, data)
+        return error.with_traceback(None)
 
     def _refuse(self, error: RejectedError, data: bytes) -> None:
         """Say whose envelope it claims to be, then count and log."""

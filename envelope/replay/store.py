@@ -20,9 +20,11 @@ Rules for a store:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
+from envelope.errors import RejectedError
 from envelope.policy import Policy
 from envelope.replay.guard import Gaps
 
@@ -52,6 +54,19 @@ class ReplayGuard(Protocol):
         """Return the figures of SPEC 8.9."""
 
 
+class Mark(NamedTuple):
+    """One envelope to be marked: a guard and what its ``mark`` is called with."""
+
+    guard: ReplayGuard
+    stream: bytes
+    sequence: int
+    sent_at: int
+    full_at: int
+    window: int
+    expected: bool
+    forget_before: int
+
+
 class ReplayStore(ABC):
     """Where replay memory lives. Thread-safe.
 
@@ -79,6 +94,34 @@ class ReplayStore(ABC):
         Raises:
             StoreUnavailableError: the store cannot answer.
         """
+
+    def mark_each(self, marks: Sequence[Mark]) -> list[int | RejectedError]:
+        """Mark envelopes in order, each on its own; for a store that gains by a batch.
+
+        Args:
+            marks: of guards of this store.
+
+        Returns:
+            For each what its guard's ``mark`` returned, or raised.
+        """
+        results: list[int | RejectedError] = []
+        for guard, stream, sequence, sent_at, *limits in marks:
+            full_at, window, expected, forget_before = limits
+            try:
+                results.append(
+                    guard.mark(
+                        stream,
+                        sequence,
+                        sent_at,
+                        full_at=full_at,
+                        window=window,
+                        expected=bool(expected),
+                        forget_before=forget_before,
+                    )
+                )
+            except RejectedError as error:
+                results.append(error)
+        return results
 
     @abstractmethod
     def close(self) -> None:

@@ -1,34 +1,56 @@
 """What every replay store must do, whoever wrote it: the rules of ``ReplayStore``.
 
-To try another store, add a function that makes one to ``STORES``: from a folder and a
-clock, and whether it is its first life.
+To try another store, add to ``STORES`` a function that makes one - from a folder and a
+clock, and whether it is its first life - and how many times max_future its cold start is.
 """
 
 from __future__ import annotations
 
 import pytest
+import shared_redis
 from parallel import at_once, in_child
 from support import SECOND, START, FakeClock, World
 
 from envelope.errors import RejectedError
-from envelope.replay import Gaps, MemoryReplayStore, ReplayStore, SQLiteReplayStore
+from envelope.replay import Gaps, Mark, MemoryReplayStore, ReplayStore, SQLiteReplayStore
 
 SENDER, OTHER = b"s" * 16, b"o" * 16
 STREAM = b"t" * 16
 
+
+def on_redis(_folder, clock, first):
+    server, name = shared_redis.server(), shared_redis.namespace()
+    if first:
+        shared_redis.bear(server.url, name)
+    return shared_redis.TimedStore(server.url, clock=clock, namespace=name)
+
+
 STORES = {
-    "memory": lambda _folder, clock, first: MemoryReplayStore(first_life=first, clock=clock),
-    "sqlite": lambda folder, clock, first: SQLiteReplayStore(
-        folder / "replay.db", first_life=first, clock=clock
+    "memory": (lambda _folder, clock, first: MemoryReplayStore(first_life=first, clock=clock), 1),
+    "sqlite": (
+        lambda folder, clock, first: SQLiteReplayStore(
+            folder / "replay.db", first_life=first, clock=clock
+        ),
+        1,
     ),
+    "redis": (on_redis, 2),
 }
 
 
 @pytest.fixture(params=STORES)
-def make(request, tmp_path):
+def kind(request):
+    return STORES[request.param]
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def make(kind, clock, tmp_path):
     """Return what makes a store of a kind."""
-    clock = FakeClock()
-    return lambda *, first=True: STORES[request.param](tmp_path, clock, first)
+    return lambda *, first=True: kind[0](tmp_path, clock, first)
 
 
 @pytest.fixture
@@ -118,10 +140,11 @@ def test_one_place_is_one_memory_and_other_places_are_others(store, guard):
 
 
 @pytest.mark.audit("A3", "R2")
-def test_a_cold_start_refuses_up_to_its_start_plus_max_future(make):
+def test_a_cold_start_refuses_up_to_its_start_plus_max_future(kind, make, clock):
     with make(first=False) as store:
         guard = store.guard("home", SENDER, "orders")
-        cold = START + 2 * SECOND
+        cold = START + kind[1] * 2 * SECOND
+        clock.advance(9)
         assert [check(guard, 0, cold), mark(guard, 0, cold)] == ["before_start"] * 2
         assert mark(guard, 0, cold, expected=True) == 0
         assert mark(guard, 1, cold + 1) == 0
@@ -130,9 +153,21 @@ def test_a_cold_start_refuses_up_to_its_start_plus_max_future(make):
 @pytest.mark.audit("A16")
 @pytest.mark.parametrize("sequence", [0, 2**48 - 1])
 @pytest.mark.parametrize("sent_at", [0, 2**53 - 1])
-def test_the_ends_of_all_ranges_are_taken(guard, sequence, sent_at):
+def test_the_ends_of_all_ranges_are_taken(guard, clock, sequence, sent_at):
+    clock.now = sent_at  # A shared store refuses what is ahead of its clock.
     assert mark(guard, sequence, sent_at) == sequence
     assert mark(guard, sequence, sent_at) == "replayed"
+
+
+def test_a_batch_is_judged_one_by_one_and_in_order(store, guard):
+    places = [(STREAM, 0, START), (STREAM, 0, START), (b"n" * 16, 7, START), (STREAM, 4, START)]
+    other = store.guard("home", OTHER, "orders")
+    marks = [Mark(guard, *place, 2, 64, False, -1) for place in places]
+    marks[3:3] = [Mark(other, STREAM, 0, START, 2, 128, False, -1)]
+    results = [getattr(one, "code", one) for one in store.mark_each(marks)]
+    assert results == [0, "replayed", 7, 0, 3]
+    assert store.mark_each([]) == []
+    assert mark(guard, 4) == "replayed"
 
 
 def test_one_of_many_threads_gets_each(guard):

@@ -1,0 +1,115 @@
+"""A Redis or Valkey server: how it is reached, and when it may be relied on (SPEC 8.11).
+
+Rules of this file: it knows nothing of envelopes. Nothing is tried twice, every wait has
+an end, and a conversation that broke off is never gone on with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from envelope.errors import StoreUnavailableError, UsageError
+
+try:
+    import redis as client
+    from redis.backoff import NoBackoff
+    from redis.connection import parse_url
+    from redis.exceptions import NoScriptError, ResponseError
+    from redis.retry import Retry
+except ImportError:
+    raise ImportError(
+        "RedisReplayStore needs the Redis client: pip install 'signed-envelope[redis]'"
+    ) from None
+
+__all__ = ["NoScriptError", "ResponseError", "Server"]
+
+
+class Server:
+    """One server, connected to when it is first asked. Not thread-safe.
+
+    Attributes:
+        name: host and port, or path, for people; no password.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        """Note where it is; see ``RedisReplayStore`` for url and timeout, in seconds.
+
+        Raises:
+            UsageError: no such URL.
+        """
+        try:
+            options = parse_url(url)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, AttributeError):
+            raise UsageError(
+                "url is redis://[[user]:password@]host[:port][/db], rediss://... for TLS, "
+                "or unix://path"
+            ) from None
+        # What the URL may say of these is not for it to say.
+        options |= {
+            "decode_responses": False,
+            "health_check_interval": 0,
+            "protocol": 2,
+            "redis_connect_func": _greet,
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_error": [],
+            "retry_on_timeout": False,
+            "socket_timeout": timeout,
+        }
+        if "path" in options:
+            self.name = str(options["path"])
+        else:
+            options["socket_connect_timeout"] = timeout
+            self.name = f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        self._pool = client.ConnectionPool(**options)
+        self._redis = client.Redis(connection_pool=self._pool)
+
+    def ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the replies to commands, in one round trip; error replies among them.
+
+        Raises:
+            Many things; see ``conversation``.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+        return pipeline.execute(raise_on_error=False)
+
+    @contextlib.contextmanager
+    def conversation(self) -> Iterator[None]:
+        """Turn what a conversation can die of into one error; ValueError is a wrong answer.
+
+        A connection that was left in the middle is never used again: the next question
+        could get the answer to the last.
+
+        Raises:
+            StoreUnavailableError: it died.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self.hang_up()
+            if isinstance(error, client.RedisError | OSError | ValueError):
+                text = f"the replay store at {self.name}: {str(error) or type(error).__name__}"
+                raise StoreUnavailableError(text) from None
+            raise
+
+    def hang_up(self) -> None:
+        """Close the connection; the next question makes a new one."""
+        self._pool.disconnect()
+
+
+def _greet(connection: Any) -> None:
+    """Begin a connection: sign in, then see whether the server may be relied on.
+
+    Raises:
+        client.ConnectionError: it is a replica, or throws keys away when it is full.
+    """
+    connection.on_connect()
+    connection.send_command("INFO")
+    reply = connection.read_response()
+    lines = reply.split(b"\r\n") if isinstance(reply, bytes) else []
+    for line in (b"role:master", b"maxmemory_policy:noeviction"):
+        if line not in lines:
+            raise client.ConnectionError(f"not a server that has {line.decode()}")

@@ -1,0 +1,557 @@
+"""The client of the shared memory: what it asks for, and what it does without an answer.
+
+The servers are real ones, but for one that answers nonsense.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+import redis
+import shared_redis
+import trustme
+from local_redis import LocalRedis
+from shared_redis import TimedStore, key_of
+from support import SECOND, START, FakeClock
+
+from envelope.errors import RejectedError, StoreUnavailableError, UsageError
+from envelope.replay import Gaps, Mark, RedisReplayStore
+
+SENDER, OTHER, STREAM = b"s" * 16, b"o" * 16, b"t" * 16
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def store(clock):
+    with born(shared_redis.server().url, clock) as made:
+        yield made
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Return a server of the test's own, to be maltreated."""
+    with LocalRedis(tmp_path) as own:
+        yield own
+
+
+def born(url, clock, **options):
+    name = shared_redis.namespace()
+    shared_redis.bear(url, name)
+    return TimedStore(url, clock=clock, namespace=name, **options)
+
+
+def mark(guard, sequence, sent_at=START, *, stream=STREAM, **options):
+    options = {"full_at": 2, "window": 64, "expected": False, "forget_before": -1} | options
+    try:
+        return guard.mark(stream, sequence, sent_at, **options)
+    except RejectedError as error:
+        return error.code
+
+
+def orders(store, sender=SENDER):
+    return store.guard("home", sender, "orders")
+
+
+def admin(server):
+    return redis.Redis.from_url(server.url)
+
+
+# What it is given.
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost", "http://localhost", "redis://localhost:port", 7, None, b"redis://x"]
+)
+def test_a_url_that_is_none_is_refused(url):
+    with pytest.raises(UsageError, match="url is redis://"):
+        RedisReplayStore(url)
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "x" * 65, "a{b}", "ä", "a\n", 7, None])
+def test_a_namespace_that_is_none_is_refused(namespace):
+    with pytest.raises(UsageError, match="namespace"):
+        RedisReplayStore("redis://localhost", namespace=namespace)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 61, "1", None, True, float("nan")])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(UsageError, match="timeout"):
+        RedisReplayStore("redis://localhost", timeout=timeout)
+
+
+@pytest.mark.parametrize("max_future", [-1, 61, "1"])
+def test_a_max_future_out_of_bounds_is_refused(max_future):
+    with pytest.raises(UsageError, match="max_future"):
+        RedisReplayStore("redis://localhost", max_future=max_future)
+
+
+def test_without_the_client_the_error_names_the_extra():
+    code = "import sys; sys.modules['redis'] = None\nfrom envelope.replay import RedisReplayStore"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "pip install 'signed-envelope[redis]'" in result.stderr
+
+
+def test_the_client_is_not_imported_by_those_who_do_not_use_it():
+    code = "import sys, envelope.replay; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Whom it connects to.
+
+
+def test_a_server_that_is_not_there_is_told_at_once(tmp_path):
+    with pytest.raises(StoreUnavailableError, match=r"none\.sock"):
+        RedisReplayStore(f"unix://{tmp_path}/none.sock")
+
+
+def test_a_server_that_would_throw_keys_away_is_not_used(server):
+    with admin(server) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(StoreUnavailableError, match="noeviction"):
+            RedisReplayStore(server.url)
+
+
+def test_a_replica_is_not_used(server):
+    with admin(server) as client:
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(StoreUnavailableError, match="role:master"):
+            RedisReplayStore(server.url)
+
+
+def test_a_master_that_becomes_a_replica_is_left_until_it_is_one_again(server, clock):
+    with born(server.url, clock) as store, admin(server) as client:
+        guard = orders(store)
+        assert mark(guard, 0) == 0
+        client.replicaof("127.0.0.1", "1")
+        assert [mark(guard, 1), mark(guard, 1)] == ["store_unavailable"] * 2
+        client.replicaof("NO", "ONE")
+        assert [mark(guard, 1), mark(guard, 1)] == [0, "replayed"]
+
+
+def test_a_password_is_used_and_never_told(tmp_path, caplog):
+    with LocalRedis(tmp_path, "--requirepass", "right") as server:
+        good, bad = (f"unix://:{word}@{server.path}" for word in ("right", "wrong7"))
+        with RedisReplayStore(good) as store:
+            assert "right" not in repr(store)
+            assert "right" not in store._server.name
+        with pytest.raises(StoreUnavailableError) as caught:
+            RedisReplayStore(bad)
+        assert "wrong7" not in str(caught.value)
+        assert caught.value.__suppress_context__
+        assert "right" not in caplog.text
+
+
+def test_tls_is_by_url_and_checks_who_answers(tmp_path):
+    authority, stranger = trustme.CA(), trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    paths = [tmp_path / name for name in ("ca.pem", "stranger.pem", "cert.pem", "key.pem")]
+    authority.cert_pem.write_to_path(paths[0])
+    stranger.cert_pem.write_to_path(paths[1])
+    certificate.cert_chain_pems[0].write_to_path(paths[2])
+    certificate.private_key_pem.write_to_path(paths[3])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        *("--bind", "127.0.0.1", "--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(paths[2]), "--tls-key-file", str(paths[3])),
+        *("--tls-ca-cert-file", str(paths[0])),
+    ]
+    url = f"rediss://127.0.0.1:{port}?ssl_ca_certs="
+    with LocalRedis(tmp_path, *options):
+        with RedisReplayStore(url + str(paths[0])) as store:
+            assert store._server.name == f"127.0.0.1:{port}"
+            assert mark(orders(store), 0, 0) == "before_start"
+        with pytest.raises(StoreUnavailableError, match="certificate"):
+            RedisReplayStore(url + str(paths[1]))
+
+
+def test_receivers_of_a_namespace_have_one_max_future(store, clock):
+    url = shared_redis.server().url
+    with pytest.raises(StoreUnavailableError, match=r"use a max_future of 2\.000000 s"):
+        TimedStore(url, clock=clock, namespace=store.namespace, max_future=3)
+
+
+def test_namespaces_and_domains_do_not_meet(store, clock):
+    with born(shared_redis.server().url, clock) as other:
+        for guard in (
+            orders(store),
+            orders(other),
+            store.guard("home1", SENDER, "orders"),
+            store.guard("h", SENDER, "omeorders"),
+            store.guard("1:h", SENDER, "omeorders"),
+        ):
+            assert mark(guard, 0) == 0
+
+
+# What it forgets.
+
+
+@pytest.mark.audit("A3", "R2")
+def test_a_server_that_starts_again_has_lost_what_it_knew(server, clock, caplog):
+    with born(server.url, clock) as store, caplog.at_level(logging.WARNING, "envelope.replay"):
+        guard = orders(store)
+        assert mark(guard, 0) == 0
+        server.kill()
+        assert [mark(guard, 1), mark(guard, 2)] == ["store_unavailable"] * 2
+        server.start()
+        cold = START + 4 * SECOND
+        clock.advance(4)
+        with TimedStore(server.url, clock=clock, namespace=store.namespace) as other:
+            assert mark(orders(other), 0) == "before_start"
+            clock.advance(4)
+            assert mark(guard, 1, cold + 4 * SECOND) == "before_start"
+            assert mark(guard, 1, cold + 4 * SECOND, expected=True) == 1
+            assert mark(guard, 3, cold + 4 * SECOND + 1) == 1
+        assert "began anew" in caplog.text
+
+
+@pytest.mark.audit("R2")
+def test_the_peek_knows_from_when_the_memory_is(store, clock):
+    guard = orders(store)
+    with admin(shared_redis.server()) as client:
+        client.delete(key_of(store.namespace, ":store"))
+    assert mark(guard, 0) == "before_start"
+    store.asked.clear()
+    for one in (guard, orders(store, OTHER)):
+        with pytest.raises(RejectedError, match="before_start"):
+            one.check(STREAM, 0, START + 4 * SECOND, full_at=2, expected=False)
+    assert store.asked == []
+
+
+@pytest.mark.audit("R3")
+def test_a_sender_whose_memory_alone_is_lost_is_behind_a_floor(store, clock):
+    with (
+        TimedStore(shared_redis.server().url, clock=clock, namespace=store.namespace) as other,
+        admin(shared_redis.server()) as client,
+    ):
+        assert mark(orders(store), 0) == 0
+        client.delete(orders(store).key)
+        assert mark(orders(other), 0) == "too_old"
+        assert orders(other).state() == (START + 60 * SECOND, ())
+        clock.advance(61)
+        assert mark(orders(other), 0, START + 60 * SECOND) == "too_old"
+        assert mark(orders(other), 0, START + 61 * SECOND) == 0
+
+
+def test_what_is_idle_is_dropped_by_the_server_but_never_before_a_day(store):
+    guard = orders(store)
+    with admin(shared_redis.server()) as client:
+        for before, seconds in ((START, 86_400), (START - 200_000 * SECOND, 200_000)):
+            mark(guard, 2 + seconds, forget_before=before)
+            assert seconds - 60 < client.ttl(guard.key) <= seconds
+        assert client.ttl(key_of(store.namespace, ":store")) == -1
+
+
+# What comes when no answer does.
+
+
+@pytest.mark.audit("R5")
+@pytest.mark.parametrize("fault", ["lost", "unheard"])
+@pytest.mark.parametrize("failures", [1, 3])
+def test_an_outage_loses_nothing(store, clock, fault, failures):
+    with TimedStore(shared_redis.server().url, clock=clock, namespace=store.namespace) as other:
+        guard = orders(store)
+        assert mark(guard, 0) == 0
+        store.fault = fault
+        assert [mark(guard, 2) for _ in range(failures)] == ["store_unavailable"] * failures
+        store.fault = None
+        if fault == "unheard":
+            # It is ours already: nobody else gets it.
+            assert mark(orders(other), 2) == "replayed"
+        # Before anything else it is asked for again, and given to us when we offer it.
+        assert [mark(guard, 3), mark(guard, 2)] == [0, 1]
+        assert [mark(guard, 2), mark(orders(other), 2)] == ["replayed"] * 2
+
+
+def test_a_question_that_comes_late_once_more_does_nothing(store):
+    guard = orders(store)
+    store.fault = "lost"
+    mark(guard, 0)
+    store.fault = None
+    assert [mark(guard, 1), mark(guard, 0)] == [0, 0]
+    (first, *_), last = store.asked[1:2], store.asked[-1]
+    mark(guard, 2)
+    assert first != last
+    before = guard.state()
+    for question in (first, last):
+        assert "OVERTAKEN" in str(store.ask_as_before(question))
+    assert guard.state() == before
+
+
+@pytest.mark.audit("A19")
+def test_two_clones_of_a_receiver_are_two(store):
+    # A machine was copied with all its memory: the same client, the same counter.
+    guard = orders(store)
+    mark(guard, 0)
+    number = next(store._numbers)
+    store._numbers = itertools.count(number)
+    assert mark(guard, 1) == 0
+    store._numbers = itertools.count(number)
+    guard.local._entries.clear()
+    assert [mark(guard, 1), mark(guard, 2)] == ["store_unavailable", 0]  # It renews itself.
+    assert mark(guard, 1) == "replayed"
+
+
+@pytest.mark.audit("R5")
+def test_a_batch_that_was_not_answered_is_given_when_it_is_offered_again(store):
+    guard = orders(store)
+    marks = [Mark(guard, STREAM, n, START, 2, 64, False, -1) for n in range(5)]
+    mark(guard, 3)
+    store.fault = "unheard"
+    codes = [one.code for one in store.mark_each(marks)]
+    assert codes == ["store_unavailable"] * 5
+    store.fault = None
+    assert mark(orders(store, OTHER), 0) == 0
+    again = [getattr(one, "code", one) for one in store.mark_each([*marks, *marks])]
+    assert again == [0, 0, 0, "replayed", 0] + ["replayed"] * 5
+    assert guard.owed == {}
+
+
+def test_what_is_owed_is_bounded(store, monkeypatch):
+    monkeypatch.setattr("envelope.replay.redis.MAX_OWED", 3)
+    guard = orders(store)
+    store.fault = "unheard"
+    store.mark_each([Mark(guard, STREAM, n, START, 2, 64, False, -1) for n in range(5)])
+    store.fault = None
+    mark(guard, 9)
+    assert [place[1] for place in guard.owed] == [2, 3, 4]
+
+
+def test_more_than_one_call_can_hold_is_several(store):
+    guard = orders(store)
+    marks = [Mark(guard, STREAM, n, START, 2, 64, False, -1) for n in range(600)]
+    assert store.mark_each(marks) == [0] * 600
+    assert len(store.asked) == 1 + 3  # The first was at the start.
+    # What comes before a failure has its result.
+    answers = iter([None, None, "lost"])
+    run = store._run
+    store._run = lambda *a: (setattr(store, "fault", next(answers)), run(*a))[1]
+    marks = [mark._replace(sequence=mark.sequence + 600) for mark in marks]
+    results = store.mark_each(marks)
+    assert results[:512] == [0] * 512
+    assert {one.code for one in results[512:]} == {"store_unavailable"}
+
+
+@pytest.mark.audit("A23", "R5")
+def test_a_server_that_hangs_is_not_waited_for(server, clock):
+    with born(server.url, clock, timeout=0.05) as store:
+        guard = orders(store)
+        assert mark(guard, 0) == 0
+        os.kill(server.process.pid, signal.SIGSTOP)
+        assert [mark(guard, 1), mark(guard, 1)] == ["store_unavailable"] * 2
+        os.kill(server.process.pid, signal.SIGCONT)
+        with admin(server) as client:
+            client.ping()  # What was asked in vain has been done by now.
+        assert [mark(guard, 1), mark(guard, 1)] == [0, "replayed"]
+
+
+def test_a_server_without_room_marks_nothing(server, clock):
+    with born(server.url, clock) as store, admin(server) as client:
+        guard = orders(store)
+        mark(guard, 0)
+        before = guard.state()
+        client.config_set("maxmemory", 1)
+        assert mark(guard, 1) == "store_unavailable"
+        client.config_set("maxmemory", 0)
+        assert guard.state() == before
+        assert mark(guard, 1) == 0
+
+
+def test_a_server_that_forgot_the_script_gets_it_again(store):
+    with admin(shared_redis.server()) as client:
+        client.script_flush()
+    assert mark(orders(store), 0) == 0
+
+
+@pytest.mark.parametrize("field", [b"meta", b"ids", b"h" + STREAM, b"r" + STREAM])
+def test_nonsense_in_one_place_stops_that_place_alone(store, field):
+    guard = orders(store)
+    mark(guard, 0)
+    with admin(shared_redis.server()) as client:
+        client.hset(guard.key, field, b"no")
+        before = client.hgetall(guard.key)
+        assert mark(guard, 1) == "store_unavailable"
+        assert client.hgetall(guard.key) == before
+    with pytest.raises(StoreUnavailableError, match="no memory"):
+        guard.state()
+    assert mark(orders(store, OTHER), 0) == 0
+
+
+def test_a_batch_with_one_such_place_has_the_others(store):
+    bad, good = orders(store), orders(store, OTHER)
+    with admin(shared_redis.server()) as client:
+        client.set(bad.key, "no hash")
+    marks = [Mark(guard, STREAM, 0, START, 2, 64, False, -1) for guard in (bad, good)]
+    results = store.mark_each(marks)
+    assert [getattr(one, "code", one) for one in results] == ["store_unavailable", 0]
+
+
+def test_figures_in_an_outage_are_the_last_known(server, clock):
+    store = born(server.url, clock)
+    guard = orders(store)
+    mark(guard, 1)
+    assert guard.gaps() == Gaps(1, 1, 1, 0, 0, 0, 1)
+    mark(guard, 3)
+    server.kill()
+    assert guard.gaps() == Gaps(1, 1, 1, 0, 0, 0, 1)
+    with pytest.raises(StoreUnavailableError):
+        guard.state()
+    store.close()
+
+
+def test_a_closed_store_refuses(store):
+    guard = orders(store)
+    store.close()
+    store.close()
+    assert mark(guard, 0) == "store_unavailable"
+
+
+def test_a_signal_handler_within_a_call_is_refused(store):
+    guard = orders(store)
+    inner = []
+    run = store._run
+
+    def interrupted(*arguments):
+        inner.append(mark(guard, 7))
+        return run(*arguments)
+
+    store._run = interrupted
+    assert mark(guard, 0) == 0
+    assert inner == ["store_unavailable"]
+
+
+def test_an_interrupt_within_a_call_leaves_no_connection_that_has_an_answer_waiting(store):
+    guard = orders(store)
+    run = store._run
+
+    def interrupted(*arguments):
+        run(*arguments)
+        raise KeyboardInterrupt
+
+    store._run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        mark(guard, 0)
+    store._run = run
+    assert store._server._pool._available_connections[0]._sock is None
+    assert [mark(guard, 0), mark(guard, 0)] == [0, "replayed"]
+
+
+def test_a_thread_waits_for_another_no_longer_than_for_the_server(clock):
+    with born(shared_redis.server().url, clock, timeout=0.05) as store:
+        guard = orders(store)
+        inside, done = threading.Event(), threading.Event()
+        run = store._run
+
+        def slow(*arguments):
+            inside.set()
+            done.wait()
+            return run(*arguments)
+
+        store._run = slow
+        first = threading.Thread(target=mark, args=(guard, 0))
+        first.start()
+        inside.wait()
+        try:
+            assert mark(guard, 1) == "store_unavailable"
+        finally:
+            done.set()
+            first.join()
+        assert [mark(guard, 0), mark(guard, 1)] == ["replayed", 0]
+
+
+# Answers that do not fit the question.
+
+
+class Liar(threading.Thread):
+    """A server that is a fit master, and answers the script with what it is told."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.lie = None
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as file:
+                while words := self.read(file):
+                    connection.sendall(self.answer(words))
+
+    def read(self, file):
+        head = file.readline()
+        if not head:
+            return None
+        return [file.read(int(file.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))]
+
+    def answer(self, words):
+        if words[0] == b"INFO":
+            text = b"role:master\r\nmaxmemory_policy:noeviction\r\n"
+            return b"$%d\r\n%b\r\n" % (len(text), text)
+        if words[0] not in {b"EVAL", b"EVALSHA"}:
+            return b"+OK\r\n"
+        attempt, count = words[6], len(words[11]) // 33
+        if self.lie is None or not count:
+            return fit(attempt, -1, struct.pack(">q", 0) * count)
+        return self.lie(attempt)
+
+
+def fit(attempt, cold, packed):
+    return b"*3\r\n$%d\r\n%b\r\n:%d\r\n$%d\r\n%b\r\n" % (
+        *(len(attempt), attempt, cold),
+        *(len(packed), packed),
+    )
+
+
+@pytest.mark.audit("A23")
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda attempt: b"+OK\r\n",
+        lambda attempt: b":0\r\n",
+        lambda attempt: b"*0\r\n",
+        lambda attempt: b"*-1\r\n",
+        lambda attempt: b"nonsense\r\n",
+        lambda attempt: fit(b"x" * 16, -1, bytes(8)),
+        lambda attempt: fit(attempt, -2, bytes(8)),
+        lambda attempt: fit(attempt, 2**53, bytes(8)),
+        lambda attempt: fit(attempt, -1, b""),
+        lambda attempt: fit(attempt, -1, bytes(16)),
+        lambda attempt: fit(attempt, -1, struct.pack(">q", -7)),
+        lambda attempt: fit(attempt, -1, struct.pack(">q", 2**62)),
+        lambda attempt: fit(attempt, -1, bytes(8))[:-4],
+        lambda attempt: b"-ERR no\r\n",
+        lambda attempt: b"-LOADING wait\r\n",
+        lambda attempt: b"-MOVED 7 127.0.0.1:7\r\n",
+        lambda attempt: b"-NOSCRIPT who\r\n",
+    ],
+)
+def test_an_answer_that_does_not_fit_refuses_and_is_asked_for_again(lie):
+    liar = Liar()
+    with liar.listener, RedisReplayStore(liar.url, timeout=0.2) as store:
+        guard = orders(store)
+        liar.lie = lie
+        assert [mark(guard, 0), mark(guard, 0)] == ["store_unavailable"] * 2
+        assert guard.local.state() == (-1, ())
+        liar.lie = None
+        assert [mark(guard, 0), mark(guard, 0)] == [0, "replayed"]
