@@ -16,19 +16,28 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple
 
 import nacl.bindings as raw
 from document import machine, write
+from local_redis import LocalRedis
 
 from envelope import Identity, Opener, Peer, Policy, Sealer, TrustStore, clock
-from envelope.replay import MemoryReplayStore, ReplayGuard, ReplayStore, SQLiteReplayStore, Window
+from envelope.replay import (
+    MemoryReplayStore,
+    RedisReplayStore,
+    ReplayGuard,
+    ReplayStore,
+    SQLiteReplayStore,
+    Window,
+)
 
 CONTEXT = "bench"
 MESSAGES = 100_000
 STREAMS = 1000
 SLICE = 2000
+BATCH = 64
 MANY = 100_000
 MARKS = 200_000
 SIZES = (64, 1024, 4096, 65_536)
@@ -119,6 +128,60 @@ def through(streams: int, rounds: int, folder: Path) -> Line:
     )
 
 
+def through_server(rounds: int, folder: Path) -> Iterator[Line]:
+    """Yield what opening through a server on this machine costs, against memory."""
+    # A server that knows nothing refuses for twice max_future: little here.
+    brief = 0.01
+    bob = Identity.generate()
+    senders = [Identity.generate() for _ in range(BATCH)]
+    peers = [Peer(f"p{n}", one.public, contexts=[CONTEXT]) for n, one in enumerate(senders)]
+    trust = TrustStore(peers)
+
+    def opener(store: ReplayStore) -> Opener:
+        policy = Policy(max_age=3600, max_streams=1024, max_future=brief)
+        return Opener(trust, context=CONTEXT, identity=bob, replay=store, policy=policy)
+
+    with LocalRedis(folder) as server:
+        for what, several, is_batch, bar in (
+            (f"batches of {BATCH} of one sender, one call", 1, True, 1.2),
+            (f"batches of {BATCH} of {BATCH} senders, {BATCH} calls in one go", BATCH, True, 0),
+            ("one by one", 1, False, 0),
+        ):
+            memory = opener(MemoryReplayStore(first_life=True, max_future=brief))
+            shared = opener(RedisReplayStore(server.url, max_future=brief))
+            sleep(0.05)
+            sealers = [Sealer(one, context=CONTEXT) for one in senders[:several]]
+            ratios = [against(memory, shared, sealers, is_batch=is_batch) for _ in range(rounds)]
+            ratio = statistics.median(ratios)
+            yield Line(
+                f"open through Redis: {what}",
+                f"{ratio:.3f} of memory ({min(ratios):.3f} to {max(ratios):.3f})",
+                f"{bar}" if bar else "stated",
+                not bar or ratio <= bar,
+            )
+
+
+def against(memory: Opener, shared: Opener, sealers: list[Sealer], *, is_batch: bool) -> float:
+    """Return the time of a batch through a shared store, of that through memory; medians."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(250):
+        sent = [sealers[n % len(sealers)].seal(b"x" * 256) for n in range(BATCH)]
+        arrivals = [[data] for data in sent]
+        start = perf_counter()
+        for data in sent:
+            memory.open(data)
+        times[0].append(perf_counter() - start)
+        start = perf_counter()
+        if is_batch:
+            for result in shared.open_each(arrivals):
+                assert isinstance(result, list), result
+        else:
+            for data in sent:
+                shared.open(data)
+        times[1].append(perf_counter() - start)
+    return statistics.median(times[1]) / statistics.median(times[0])
+
+
 def fill(guards: Callable[[int], ReplayGuard]) -> None:
     """Mark one envelope in each of very many streams; the smallest window."""
     now = clock.wall()
@@ -182,6 +245,7 @@ def main() -> int:
             yield from windows(options.rounds)
             yield through(1, options.rounds, folder)
             yield through(STREAMS, options.rounds, folder)
+            yield from through_server(options.rounds, folder)
             yield memory_of_streams()
             yield recovery(folder)
 

@@ -18,7 +18,8 @@ above a line has not been touched by what stands below it.
     commitment; then the AEAD
 10. bundle                                malformed
 11. mark: check again and remember, in    before_start, too_old, replayed,
-    one step                              store_unavailable
+    one step                              store_unavailable; future by the clock
+                                          of a shared store
     ------ nothing fails below this line ------
 12. caches, counters, delivery
 
@@ -32,7 +33,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from envelope import clock as clocks
 from envelope import codec, keyblock, reasons, wire
@@ -56,7 +57,7 @@ from envelope.identity import Identity
 from envelope.message import Arrival, Message
 from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
-from envelope.replay import Mark, MemoryReplayStore, ReplayStore
+from envelope.replay import Batch, Mark, MemoryReplayStore, ReplayGuard, ReplayStore
 from envelope.senders import Place, Sender, Senders, bind, domain_name, own_identities
 from envelope.stats import Stats, Tally
 from envelope.stream import began_here
@@ -84,6 +85,13 @@ plain tuple: it is made for every envelope."""
 _Read = tuple[list[bytes], bytes | None, bytes | None]
 """Payloads, the place of the AEAD key in the cache, the AEAD key."""
 _NOTHING: Final[_Read] = ([], None, None)
+
+
+class _Held(NamedTuple):
+    """What of one sender waits to be marked, and what is needed after that."""
+
+    marks: list[Mark]
+    rest: list[tuple[int, _Verified, _Read]]
 
 
 class Opener:
@@ -219,7 +227,8 @@ class Opener:
         """Open several envelopes, each on its own; one round trip to a shared store.
 
         For whoever has a batch at hand and a replay store that waits for a network:
-        the rules are those of ``open_bundle``, and a refusal refuses its own alone.
+        the rules are those of ``open_bundle``, and a refusal refuses its own alone. The
+        peek (step 7) knows nothing of what is in the same batch, the mark does.
 
         Args:
             arrivals: for each the bound frames that travelled beside it, and last the
@@ -238,41 +247,31 @@ class Opener:
         if not all(whole):
             raise UsageError("an arrival has at least one frame, the envelope")
         results: list[list[Message] | RejectedError] = []
-        held: list[tuple[int, _Verified, _Read, Mark]] = []
+        held: dict[ReplayGuard, _Held] = {}
         for index, frames in enumerate(whole):
             try:
                 verified = self._check(frames[-1], frames[:-1], None, BUNDLE)
-            except RejectedError as error:
-                results.append(self._refused(error, frames[-1]))
-                continue
-            sender, header = verified[0], verified[1]
-            if sender.tally is None:
-                self._senders.meet(sender)
-            try:
+                sender, header = verified[0], verified[1]
+                if sender.tally is None:
+                    self._senders.meet(sender)
                 read = self._read(verified)
             except RejectedError as error:
-                error.verified = True
                 results.append(self._refused(error, frames[-1]))
                 continue
             results.append([])
-            mark = Mark(
-                sender.guard,
-                header.stream,
-                header.sequence,
-                header.sent_at,
-                self.policy.max_streams,
-                self.policy.window,
-                expected=False,
-                forget_before=verified[8] - self._keep,
-            )
-            held.append((index, verified, read, mark))
-        skipped = self.replay.mark_each([mark for *_, mark in held]) if held else []
-        for (index, verified, read, _), result in zip(held, skipped, strict=True):
-            if isinstance(result, RejectedError):
-                result.verified = True
-                results[index] = self._refused(result, whole[index][-1])
-            else:
-                results[index] = self._hand_over(verified, read, result)
+            of_sender = held.setdefault(sender.guard, _Held([], []))
+            mark = Mark(header.stream, header.sequence, header.sent_at, expected=False)
+            of_sender.marks.append(mark)
+            of_sender.rest.append((index, verified, read))
+        limits = self.policy.max_streams, self.policy.window, self._watch.last - self._keep
+        batches = [Batch(guard, one.marks, *limits) for guard, one in held.items()]
+        for one, marked in zip(held.values(), self.replay.mark_each(batches), strict=True):
+            for (index, verified, read), result in zip(one.rest, marked, strict=True):
+                if isinstance(result, RejectedError):
+                    result.verified = True
+                    results[index] = self._refused(result, whole[index][-1])
+                else:
+                    results[index] = self._hand_over(verified, read, result)
         return results
 
     def stricter(
@@ -418,7 +417,8 @@ class Opener:
             # 10: bundle.
             if header.flags & BUNDLE:
                 return codec.decode_bundle(body), cache_key, aead_key
-        except RejectedError:
+        except RejectedError as error:
+            error.verified = True
             body, aead_key = b"", None  # As in _deliver.
             raise
         return [body], cache_key, aead_key
@@ -451,6 +451,7 @@ class Opener:
     def _refused(self, error: RejectedError, data: bytes) -> RejectedError:
         """Refuse, and return the error without the frames that it came through."""
         self._refuse(error, data)
+        error.__context__ = None
         return error.with_traceback(None)
 
     def _refuse(self, error: RejectedError, data: bytes) -> None:

@@ -62,6 +62,10 @@ def domain_name(domain: str | None, own: dict[bytes, Identity], *, shared: bool)
     if domain is not None:
         if type(domain) is not str or not domain:
             raise UsageError("domain is a non-empty str that names the replay domain")
+        try:
+            domain.encode()
+        except UnicodeEncodeError:
+            raise UsageError("domain cannot be encoded as UTF-8") from None
         return domain
     if shared and len(own) != 1:
         raise UsageError(

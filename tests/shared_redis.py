@@ -61,7 +61,7 @@ class TimedStore(RedisReplayStore):
         self.asked += [call.arguments for call in calls]
         if self.fault == "lost":
             raise redis.TimeoutError("the question was lost")
-        self._server._redis.set("now", self.clock())
+        self._server.ask([("SET", "now", self.clock())])
         replies = super()._run(command, script, calls)
         if self.fault == "unheard":
             raise redis.TimeoutError("the answer was lost")
@@ -69,10 +69,8 @@ class TimedStore(RedisReplayStore):
 
     def ask_as_before(self, arguments):
         """Let a question arrive once more, as a network may have held it back."""
-        try:
-            return self._server._redis.execute_command("EVAL", self._text, *arguments)
-        except redis.ResponseError as error:
-            return error
+        (reply,) = self._server.ask([("EVAL", self._text, *arguments)])
+        return reply
 
 
 def key_of(name, rest):

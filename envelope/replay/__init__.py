@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from envelope.replay.guard import Gaps, Guard
 from envelope.replay.memory import MemoryReplayStore
 from envelope.replay.sqlite import SQLiteReplayStore
-from envelope.replay.store import Mark, ReplayGuard, ReplayStore
+from envelope.replay.store import Batch, Mark, ReplayGuard, ReplayStore
 from envelope.replay.window import Window
 
 if TYPE_CHECKING:
     from envelope.replay.redis import RedisReplayStore
 
 __all__ = [
+    "Batch",
     "Gaps",
     "Guard",
     "Mark",

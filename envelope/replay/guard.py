@@ -88,6 +88,7 @@ class Guard:
         "_birth",
         "_closed",
         "_entries",
+        "_is_marking",
         "_late",
         "_life",
         "_lock",
@@ -109,7 +110,8 @@ class Guard:
         self._birth = birth
         self._life = process.life() if life is None else life
         self._entries: dict[bytes, _Entry] = {}
-        self._lock = threading.Lock()
+        self._is_marking = False
+        self._lock = threading.RLock()  # A signal handler may want the figures.
         self._skipped = 0
         self._late = 0
         self._closed = Gaps(0, 0, 0, 0, 0, 0, 0)
@@ -177,38 +179,44 @@ class Guard:
         Raises:
             BeforeStartError, TooOldError, ReplayedError: as ``check``.
             StoreUnavailableError: this memory was made before a fork; the parent
-                has it too, and neither can know what the other accepts.
+                has it too, and neither can know what the other accepts. Or a signal
+                handler calls this from within itself.
         """
         if process.life() != self._life:
             raise StoreUnavailableError("this replay memory is the parent's; make one after fork")
         with self._lock:
-            self.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
-            entry = self._entries.get(stream)
-            if entry is None:
-                entry = self._enter(stream, sequence, full_at, window, forget_before)
-            late = sequence < entry.window.top
-            skipped = entry.window.add(sequence)
-            entry.accepted += 1
-            entry.newest = max(entry.newest, sent_at)
-            if late:
-                self._late += 1
-                entry.early += sequence < entry.first
-            self._skipped += skipped
-            return skipped
+            if self._is_marking:
+                raise StoreUnavailableError("called by a signal handler from within a mark")
+            self._is_marking = True
+            try:
+                self.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
+                entry = self._entries.get(stream)
+                if entry is None:
+                    self._make_room(full_at, forget_before)
+                    entry = _Entry(Window(window), self.floor, sequence)
+                late = sequence < entry.window.top
+                # At every point a signal handler may raise: newest is never too low.
+                entry.newest = max(entry.newest, sent_at)
+                skipped = entry.window.add(sequence)
+                entry.accepted += 1
+                if late:
+                    self._late += 1
+                    entry.early += sequence < entry.first
+                self._skipped += skipped
+                if entry.accepted == 1:  # Now it is whole.
+                    self._entries[stream] = entry
+                return skipped
+            finally:
+                self._is_marking = False
 
-    def _enter(
-        self, stream: bytes, sequence: int, full_at: int, window: int, forget_before: int
-    ) -> _Entry:
-        """Make an entry, and room for it first."""
+    def _make_room(self, full_at: int, forget_before: int) -> None:
+        """Make room for an entry."""
         if self._entries:
             for known, entry in list(self._entries.items()):
                 if entry.newest <= forget_before:
                     self._drop(known)
         while len(self._entries) >= full_at:
             self._drop(min(self._entries, key=lambda known: self._entries[known].newest))
-        entry = _Entry(Window(window), self.floor, sequence)
-        self._entries[stream] = entry
-        return entry
 
     def _drop(self, stream: bytes) -> None:
         """Raise the floor to what the window accepted, then drop the window (SPEC 8.6)."""

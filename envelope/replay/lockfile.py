@@ -7,18 +7,37 @@ people only. The lock file stays: removing it would let two processes lock two f
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from envelope.errors import StoreFileError
 from envelope.forks import process
 
-_held: dict[tuple[int, int], int] = {}
-"""Device and inode of what this process holds, and in which life. POSIX locks do not
-tell a process from itself, and closing any handle of the file would drop the lock."""
-_registry = threading.Lock()
+
+class _Registry:
+    """What this process holds: by device and inode, in which life.
+
+    POSIX locks do not tell a process from itself, and closing any handle of the file
+    would drop the lock.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[int, int], int] = {}
+        self._lock = threading.RLock()
+        process.adopt(self)
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[dict[tuple[int, int], int]]:
+        process.life()  # In a child this replaces the lock, before it is taken.
+        with self._lock:
+            yield self.held
+
+
+_registry = _Registry()
 
 
 class LockFile:
@@ -31,15 +50,15 @@ class LockFile:
             StoreFileError: somebody has it, or the lock file cannot be made.
         """
         self._path = path.with_name(path.name + ".lock")
-        with _registry:
+        with _registry.changing() as held:
             try:
-                self._handle, self._key = self._take(path)
+                self._handle, self._key = self._take(path, held)
             except OSError as error:
                 raise StoreFileError(f"cannot lock {self._path}: {error.strerror}") from None
-            _held[self._key] = process.life()
+            held[self._key] = process.life()
 
-    def _take(self, path: Path) -> tuple[int, tuple[int, int]]:
-        if self._path.exists() and _held.get(_key(self._path.stat())) == process.life():
+    def _take(self, path: Path, held: dict[tuple[int, int], int]) -> tuple[int, tuple[int, int]]:
+        if self._path.exists() and held.get(_key(self._path.stat())) == process.life():
             raise StoreFileError(f"{path} is open in this process already; share the store")
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -59,8 +78,8 @@ class LockFile:
 
     def release(self) -> None:
         """Let the next one have it."""
-        with _registry:
-            del _held[self._key]
+        with _registry.changing() as held:
+            del held[self._key]
             os.close(self._handle)
 
 

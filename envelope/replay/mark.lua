@@ -3,8 +3,9 @@
 --
 -- KEYS   the namespace's hash; the place's hash; this client's last attempt there
 -- ARGV   attempt (8 bytes of counter, 8 random), max_future, full_at, window,
---        forget_before, and the envelopes: stream 16, sequence 8, sent_at 8, expected 1
--- Reply  the attempt, cold, and for each envelope 8 bytes: skipped, or a verdict below
+--        forget_before, 8 bytes each; the envelopes: stream 16, sequence 8, sent_at 8,
+--        expected 1
+-- Reply  the attempt, cold, and for each envelope skipped, or a verdict below; 8 bytes each
 --
 -- All reading and judging comes first, all writing last: an error leaves no trace.
 
@@ -20,24 +21,28 @@ local META = '>i8i8i8i8i8i8i8i8i8i8'
 local HEAD = '>i8i8i8i8i8i8i8'
 
 local namespace, place, last_attempt = KEYS[1], KEYS[2], KEYS[3]
-local attempt = ARGV[1]
-local max_future, full_at = tonumber(ARGV[2]), tonumber(ARGV[3])
-local window, forget_before = tonumber(ARGV[4]), tonumber(ARGV[5])
-local marks = ARGV[6]
-local floor_of = math.floor
+local attempt, max_future, full_at, window, forget_before =
+  struct.unpack('>c16i8i8i8i8', ARGV[1])
+local marks = ARGV[2]
+
+local floor_of, max = math.floor, math.max
+local band, bor, lshift = bit.band, bit.bor, bit.lshift
+local byte, sub = string.byte, string.sub
+local pack, unpack_at = struct.pack, struct.unpack
 
 -- An attempt made before gives what it gave then; one that was overtaken does nothing.
 local done = redis.call('GET', last_attempt)
 if done then
-  if string.sub(done, 1, 16) == attempt then
-    return {attempt, (struct.unpack('>i8', done, 17)), string.sub(done, 25)}
-  elseif struct.unpack('>I8', done) >= struct.unpack('>I8', attempt) then
+  if sub(done, 1, 16) == attempt then
+    return done
+  elseif unpack_at('>I8', done) >= unpack_at('>I8', attempt) then
     return redis.error_reply('OVERTAKEN a later attempt of this client is known')
   end
 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local latest = now + max_future
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if not run then
   return redis.error_reply('NORUN this server does not tell its run_id')
@@ -46,35 +51,35 @@ end
 -- A run_id that is not the one stored: the memory before it is lost (SPEC 8.11).
 local shared = redis.call('HMGET', namespace, 'run', 'times', place)
 local cold, stored = NEVER, max_future
-if shared[2] then cold, stored = struct.unpack('>i8i8', shared[2]) end
+if shared[2] then cold, stored = unpack_at('>i8i8', shared[2]) end
 local is_lost = shared[1] ~= run
 if is_lost then
-  cold = math.max(cold, now + 2 * math.max(max_future, stored))
+  cold = max(cold, now + 2 * max(max_future, stored))
 elseif stored ~= max_future then
   return redis.error_reply(string.format(
     'MAXFUTURE receivers of this namespace use a max_future of %.6f s', stored / 1000000))
 end
 local ceiling = NEVER
-if shared[3] then ceiling = struct.unpack('>i8', shared[3]) end
+if shared[3] then ceiling = unpack_at('>i8', shared[3]) end
 
 -- The place: floor, figures, the ids of its streams in the order of their entry.
 local raw = redis.call('HMGET', place, 'meta', 'ids')
 local meta, ids = {ceiling, 0, 0, 0, 0, 0, 0, 0, 0, 0}, raw[2] or ''
-if raw[1] then meta = {struct.unpack(META, raw[1])} end
+if raw[1] then meta = {unpack_at(META, raw[1])} end
 local FLOOR_AT, SKIPPED, LATE, ACCEPTED, LOST, UNSEEN = 1, 2, 3, 5, 9, 10
 
 local order, entries = {}, {}
 for at = 1, #ids, 16 do
-  local id = string.sub(ids, at, at + 15)
+  local id = sub(ids, at, at + 15)
   order[#order + 1] = id
 end
 local on_disk = {}
 for _, id in ipairs(order) do on_disk[id] = true end
 
 local function parse(head)
-  local one = {}
+  local one = {changed = {}}
   one.floor, one.first, one.newest, one.accepted, one.early, one.size, one.top =
-    struct.unpack(HEAD, head)
+    unpack_at(HEAD, head)
   one.blocks = floor_of((one.size + 7) / 8) + 1
   return one
 end
@@ -93,7 +98,7 @@ local function find_all()
   end
   if #names > 0 then
     for at, head in ipairs(redis.call('HMGET', place, unpack(names))) do
-      entries[string.sub(names[at], 2)] = parse(head)
+      entries[sub(names[at], 2)] = parse(head)
     end
   end
 end
@@ -107,67 +112,43 @@ local function lowest()
   return at, least
 end
 
-local function ring_of(id, one)
-  if not one.ring then
-    one.ring = redis.call('HGET', place, 'r' .. id)
-    assert(#one.ring == one.blocks, 'a window of another size than it says')
-  end
+-- The window: a ring of bytes as a string, and the bytes that were changed since.
+local function load(id, one)
+  one.ring = redis.call('HGET', place, 'r' .. id)
+  assert(#one.ring == one.blocks, 'a window of another size than it says')
   return one.ring
 end
 
-local function byte_and_bit(one, sequence)
-  return floor_of(sequence / 8) % one.blocks + 1, bit.lshift(1, sequence % 8)
-end
-
-local function has(id, one, sequence)
-  local at, flag = byte_and_bit(one, sequence)
-  return bit.band(string.byte(ring_of(id, one), at), flag) ~= 0
+local function flush(one)
+  local places = {}
+  for at in pairs(one.changed) do places[#places + 1] = at end
+  if #places == 0 then return end
+  table.sort(places)
+  local pieces, from = {}, 1
+  for _, at in ipairs(places) do
+    pieces[#pieces + 1] = sub(one.ring, from, at - 1)
+    pieces[#pieces + 1] = string.char(one.changed[at])
+    from = at + 1
+  end
+  pieces[#pieces + 1] = sub(one.ring, from)
+  one.ring, one.changed = table.concat(pieces), {}
 end
 
 local function clear(one, first, last)
   local count = last - first + 1
   if count >= one.blocks then
-    one.ring = string.rep('\0', one.blocks)
+    one.ring, one.changed = string.rep('\0', one.blocks), {}
     return
   end
   local start = first % one.blocks
-  local wrapped = math.max(start + count - one.blocks, 0)
-  one.ring = string.rep('\0', wrapped) .. string.sub(one.ring, wrapped + 1, start) ..
-    string.rep('\0', count - wrapped) .. string.sub(one.ring, start + count - wrapped + 1)
-end
-
-local function add(id, one, sequence)
-  ring_of(id, one)
-  local skipped = sequence - one.top - 1
-  if skipped >= 0 then
-    local first, block = floor_of(one.top / 8) + 1, floor_of(sequence / 8)
-    if block >= first then clear(one, first, block) end
-    one.top = sequence
-  else
-    skipped = 0
+  if count == 1 then
+    one.changed[start + 1] = 0
+    return
   end
-  local at, flag = byte_and_bit(one, sequence)
-  local ring = one.ring
-  one.ring = string.sub(ring, 1, at - 1) ..
-    string.char(bit.bor(string.byte(ring, at), flag)) .. string.sub(ring, at + 1)
-  return skipped
-end
-
--- Check (SPEC 8.4).
-local function check(id, sequence, sent_at, expected)
-  if sent_at <= cold and not expected then return BEFORE_START end
-  local one = find(id)
-  if one then
-    if sent_at <= one.floor then return FLOOR end
-    if sequence + one.size <= one.top then return WINDOW end
-    if sequence <= one.top and has(id, one, sequence) then return REPLAYED end
-  elseif sent_at <= meta[FLOOR_AT] then
-    return FLOOR
-  elseif #order >= full_at then
-    local _, least = lowest()
-    if sent_at <= least then return FULL end
-  end
-  if sent_at > now + max_future then return FUTURE end
+  flush(one)
+  local wrapped = max(start + count - one.blocks, 0)
+  one.ring = string.rep('\0', wrapped) .. sub(one.ring, wrapped + 1, start) ..
+    string.rep('\0', count - wrapped) .. sub(one.ring, start + count - wrapped + 1)
 end
 
 -- Raise the floor to what the window accepted, then drop the window (SPEC 8.6).
@@ -175,7 +156,7 @@ local function drop(at)
   local id = table.remove(order, at)
   local one = entries[id]
   local unseen = one.first - one.early
-  meta[FLOOR_AT] = math.max(meta[FLOOR_AT], one.newest)
+  meta[FLOOR_AT] = max(meta[FLOOR_AT], one.newest)
   meta[ACCEPTED] = meta[ACCEPTED] + one.accepted
   meta[LOST] = meta[LOST] + one.top + 1 - unseen - one.accepted
   meta[UNSEEN] = meta[UNSEEN] + unseen
@@ -193,7 +174,7 @@ local function enter(id, sequence)
   end
   while #order >= full_at do gone[drop((lowest()))] = true end
   local one = {floor = meta[FLOOR_AT], first = sequence, newest = NEVER, accepted = 0,
-               early = 0, size = window, top = -1}
+               early = 0, size = window, top = -1, changed = {}}
   one.blocks = floor_of((window + 7) / 8) + 1
   one.ring = string.rep('\0', one.blocks)
   entries[id] = one
@@ -202,65 +183,94 @@ local function enter(id, sequence)
   return one
 end
 
--- Mark (SPEC 8.5).
+-- Check (SPEC 8.4), then mark (SPEC 8.5): one function, for it runs once an envelope.
 local function mark(id, sequence, sent_at, expected)
-  local verdict = check(id, sequence, sent_at, expected)
-  if verdict then return verdict end
-  local one = entries[id] or enter(id, sequence)
-  local is_late = sequence < one.top
-  local skipped = add(id, one, sequence)
-  one.accepted = one.accepted + 1
-  one.newest = math.max(one.newest, sent_at)
-  if is_late then
+  if sent_at <= cold and expected == 0 then return BEFORE_START end
+  local one = entries[id] or find(id)
+  local block, flag = floor_of(sequence / 8), lshift(1, sequence % 8)
+  local at, bits
+  if one then
+    if sent_at <= one.floor then return FLOOR end
+    if sequence + one.size <= one.top then return WINDOW end
+    at = block % one.blocks + 1
+    bits = one.changed[at] or byte(one.ring or load(id, one), at)
+    if sequence <= one.top and band(bits, flag) ~= 0 then return REPLAYED end
+  elseif sent_at <= meta[FLOOR_AT] then
+    return FLOOR
+  elseif #order >= full_at then
+    local _, least = lowest()
+    if sent_at <= least then return FULL end
+  end
+  if sent_at > latest then return FUTURE end
+
+  if not one then
+    one = enter(id, sequence)
+    at, bits = block % one.blocks + 1, 0
+  end
+  local skipped = sequence - one.top - 1
+  if skipped >= 0 then
+    local first = floor_of(one.top / 8) + 1
+    if block >= first then
+      clear(one, first, block)
+      bits = 0
+    end
+    one.top = sequence
+    meta[SKIPPED] = meta[SKIPPED] + skipped
+  else
+    skipped = 0
     meta[LATE] = meta[LATE] + 1
     if sequence < one.first then one.early = one.early + 1 end
   end
-  meta[SKIPPED] = meta[SKIPPED] + skipped
+  one.changed[at] = bor(bits, flag)
+  one.accepted = one.accepted + 1
+  if sent_at > one.newest then one.newest = sent_at end
   dirty[id] = one
   return skipped
 end
 
 local results, is_marked, newest = {}, false, NEVER
 for at = 1, #marks, 33 do
-  local id, sequence, sent_at, expected = struct.unpack('>c16i8i8B', marks, at)
-  local result = mark(id, sequence, sent_at, expected ~= 0)
-  results[#results + 1] = struct.pack('>i8', result)
+  local id, sequence, sent_at, expected = unpack_at('>c16i8i8B', marks, at)
+  local result = mark(id, sequence, sent_at, expected)
+  results[#results + 1] = result
   if result >= 0 then
     is_marked = true
-    newest = math.max(newest, sent_at)
+    if sent_at > newest then newest = sent_at end
   end
 end
-results = table.concat(results)
+local reply = pack('>c16' .. string.rep('i8', 1 + #results), attempt, cold, unpack(results))
 
 -- From here on everything is written.
 if is_lost then
-  redis.call('HSET', namespace, 'run', run, 'times', struct.pack('>i8i8', cold, max_future))
+  redis.call('HSET', namespace, 'run', run, 'times', pack('>i8i8', cold, max_future))
 end
 if is_marked then
   -- The ceiling first: should the place ever be lost alone, it is the floor.
   if newest > ceiling then
-    redis.call('HSET', namespace, place, struct.pack('>i8', newest + SLACK))
+    redis.call('HSET', namespace, place, pack('>i8', newest + SLACK))
   end
   for id in pairs(gone) do
     if not entries[id] then redis.call('HDEL', place, 'h' .. id, 'r' .. id) end
   end
-  local fields = {'meta', struct.pack(META, unpack(meta))}
+  local fields = {'meta', pack(META, unpack(meta))}
   if is_reordered then
     fields[3], fields[4] = 'ids', table.concat(order)
   end
   for id, one in pairs(dirty) do
     if entries[id] == one then
+      flush(one)
       local count = #fields
       fields[count + 1] = 'h' .. id
-      fields[count + 2] = struct.pack(HEAD, one.floor, one.first, one.newest, one.accepted,
+      fields[count + 2] = pack(HEAD, one.floor, one.first, one.newest, one.accepted,
                                       one.early, one.size, one.top)
       fields[count + 3] = 'r' .. id
       fields[count + 4] = one.ring
     end
   end
   redis.call('HSET', place, unpack(fields))
-  redis.call('PEXPIRE', place, string.format('%.0f', math.max((now - forget_before) / 1000, DAY)))
-  redis.call('SET', last_attempt, attempt .. struct.pack('>i8', cold) .. results,
-             'PX', ATTEMPT_KEPT)
+  if newest > ceiling then  -- Not each time: it costs.
+    redis.call('PEXPIRE', place, string.format('%.0f', max((now - forget_before) / 1000, DAY)))
+  end
+  redis.call('SET', last_attempt, reply, 'PX', ATTEMPT_KEPT)
 end
-return {attempt, cold, results}
+return reply

@@ -42,7 +42,7 @@ from envelope.forks import process
 from envelope.policy import Policy
 from envelope.replay.guard import NEVER, Gaps, Guard, Remembered
 from envelope.replay.server import NoScriptError, ResponseError, Server
-from envelope.replay.store import Mark, ReplayStore
+from envelope.replay.store import Batch, Mark, ReplayStore, Result
 from envelope.wire import MAX_SEQUENCE
 
 _log = logging.getLogger("envelope.replay")
@@ -55,6 +55,7 @@ MAX_OWED: Final = 4096
 _NAMESPACE: Final = re.compile("[A-Za-z0-9._:-]{1,64}")
 
 _pack_mark = struct.Struct(">16sQqB").pack
+_pack_limits = struct.Struct(">qqqq").pack
 _attempt = struct.Struct(">Q8s").pack
 _META: Final = struct.Struct(">10q")
 _HEAD: Final = struct.Struct(">7q")
@@ -69,8 +70,7 @@ _REFUSALS: Final[dict[int, tuple[type[RejectedError], str]]] = {
 }
 """Verdicts of mark.lua."""
 
-_Place = tuple[bytes, int, int]
-"""Stream, sequence and sent_at of an envelope."""
+_FUTURE: Final = min(_REFUSALS)
 
 
 @dataclass(slots=True)
@@ -79,22 +79,21 @@ class _Call:
 
     guard: RedisGuard
     attempt: bytes
-    places: list[_Place]
+    marks: Sequence[Mark]
     arguments: tuple[int | bytes | str, ...]
 
-    def parse(self, reply: object) -> tuple[int, tuple[int, ...]]:
-        """Return cold and a verdict for each place.
+    def parse(self, reply: object) -> tuple[int, list[int]]:
+        """Return cold and a verdict for each mark.
 
         Raises:
             ValueError: not the answer to this call.
         """
-        match reply:
-            case [self.attempt, int(cold), bytes(packed)] if len(packed) == 8 * len(self.places):
-                verdicts = struct.unpack(f">{len(self.places)}q", packed)
-            case _:
-                raise ValueError("an answer that does not fit the question")
-        is_verdict = all(v in _REFUSALS or 0 <= v < MAX_SEQUENCE for v in verdicts)
-        if not is_verdict or not NEVER <= cold < clocks.MAX_TIME:
+        size = len(self.marks)
+        if type(reply) is not bytes or reply[:16] != self.attempt or len(reply) != 24 + 8 * size:
+            raise ValueError("an answer that does not fit the question")
+        cold, *verdicts = struct.unpack_from(f">{1 + size}q", reply, 16)
+        lowest, highest = min(verdicts, default=0), max(verdicts, default=0)
+        if not (lowest >= _FUTURE and highest < MAX_SEQUENCE and NEVER <= cold < clocks.MAX_TIME):
             raise ValueError("an answer out of all bounds")
         return cold, verdicts
 
@@ -114,7 +113,7 @@ class RedisGuard:
         self._store = store
         self.key = key
         self.local = local
-        self.owed: dict[_Place, int] = {}
+        self.owed: dict[Mark, int] = {}
         self._last = Gaps(0, 0, 0, 0, 0, 0, 0)
 
     def check(
@@ -135,16 +134,17 @@ class RedisGuard:
         forget_before: int,
     ) -> int:
         """See ``ReplayGuard.mark``; one round trip to the server."""
-        mark = Mark(self, stream, sequence, sent_at, full_at, window, expected, forget_before)
-        (result,) = self._store.mark_each([mark])
+        mark = Mark(stream, sequence, sent_at, expected)
+        ((result,),) = self._store.mark_each([Batch(self, [mark], full_at, window, forget_before)])
         if isinstance(result, RejectedError):
             raise result
         return result
 
     def gaps(self) -> Gaps:
         """Return the figures of all receivers together; in an outage, the last known."""
-        with contextlib.suppress(StoreUnavailableError):
-            self._last = self.read().gaps()
+        if not self._store.is_down:  # Else each sender would have to wait in turn.
+            with contextlib.suppress(StoreUnavailableError):
+                self._last = self.read().gaps()
         return self._last
 
     def state(self) -> object:
@@ -201,6 +201,7 @@ class RedisReplayStore(ReplayStore):
     """
 
     is_durable = True
+    is_remote = True
 
     def __init__(
         self,
@@ -233,6 +234,7 @@ class RedisReplayStore(ReplayStore):
         self.max_future = Policy(max_future=max_future).max_future
         self.namespace = namespace
         self._root = "{" + namespace + "}"  # In a cluster: all in one slot.
+        self._record = f"{self._root}:store"
         self._timeout = timeout
         self._server = Server(url, timeout)
         self._text = self._script()
@@ -252,7 +254,7 @@ class RedisReplayStore(ReplayStore):
         process.adopt(self)
         try:
             # Whoever comes first to a server without memory makes it begin, now.
-            ((_, answer),) = self._ask([self._call(self._guard(("", b"", "")), [])])
+            ((_, answer),) = self._ask([self._call(self._guard(("", b"", "")), ())])
             if isinstance(answer, StoreUnavailableError):
                 raise answer
         except StoreUnavailableError:
@@ -265,7 +267,7 @@ class RedisReplayStore(ReplayStore):
         return _SCRIPT
 
     def guard(self, domain: str, sender: bytes, context: str) -> RedisGuard:
-        """Return the guard of one sender; see ``ReplayStore``. Raises nothing."""
+        """Return the guard of one sender; see ``ReplayStore``."""
         place = (domain, sender, context)
         with self._lock:
             found = self._guards.get(place)
@@ -276,25 +278,29 @@ class RedisReplayStore(ReplayStore):
     def _guard(self, place: tuple[str, bytes, str]) -> RedisGuard:
         domain, sender, context = place
         # Injective: the first part's length says where the second begins.
-        first, second = domain.encode(errors="surrogatepass"), context.encode()
+        first, second = domain.encode(), context.encode()
         name = b"%d:%b%b" % (len(first), first, second)
         digest = hashlib.blake2b(name, digest_size=16).hexdigest()
         local = Guard(cold=self._cold, birth=self._birth, life=self._life)
         return RedisGuard(self, f"{self._root}:{sender.hex()}:{digest}", local)
 
-    def mark_each(self, marks: Sequence[Mark]) -> list[int | RejectedError]:
+    def mark_each(self, batches: Sequence[Batch]) -> list[list[Result]]:
         """Mark envelopes in order, in one round trip; see ``ReplayStore``."""
-        results: list[int | RejectedError] = []
+        results: list[list[Result]] = [[] for _ in batches]
         try:
             self._enter()
         except StoreUnavailableError as error:
-            return [error] * len(marks)
+            return [[*_repeat(error, len(batch.marks))] for batch in batches]
         try:
             self._resolve()
-            while len(results) < len(marks):
-                results += self._mark_some(marks[len(results) : len(results) + MAX_MARKS])
+            longest = max((len(batch.marks) for batch in batches), default=0)
+            for at in range(0, longest, MAX_MARKS):
+                parts = [b._replace(marks=b.marks[at : at + MAX_MARKS]) for b in batches]
+                for some, more in zip(results, self._mark(parts), strict=True):
+                    some.extend(more)
         except StoreUnavailableError as error:
-            results += [error.with_traceback(None)] * (len(marks) - len(results))
+            for some, batch in zip(results, batches, strict=True):
+                some.extend(_repeat(error, len(batch.marks) - len(some)))
         finally:
             self._leave()
         return results
@@ -328,66 +334,59 @@ class RedisReplayStore(ReplayStore):
             if isinstance(answer, StoreUnavailableError):
                 continue  # It was not done, and will be asked for anew.
             owed = call.guard.owed
-            owed.update((p, v) for p, v in zip(call.places, answer, strict=True) if v >= 0)
+            owed.update((m, v) for m, v in zip(call.marks, answer, strict=True) if v >= 0)
             while len(owed) > MAX_OWED:
                 del owed[next(iter(owed))]
 
-    def _mark_some(self, marks: Sequence[Mark]) -> list[int | RejectedError]:
-        """Return the results of as many marks from the first on as one round trip can tell.
+    def _mark(self, batches: Sequence[Batch]) -> list[list[Result]]:
+        """Return the results of batches that one round trip can hold.
 
         Raises:
             StoreUnavailableError: no answer; nothing was marked, or it will be owed.
         """
-        results: list[int | RejectedError] = []
-        asked: dict[RedisGuard, list[int]] = {}
-        for index, mark in enumerate(marks):
-            guard, stream, sequence, sent_at, full_at, _, expected, _ = mark
+        calls, owed = [], []
+        for batch in batches:
+            guard, marks = batch.guard, batch.marks
             assert isinstance(guard, RedisGuard)
-            others = asked.get(guard, ())
-            if others and marks[others[0]][4:6] != mark[4:6]:
-                break  # Other limits need a call of their own, and a guard has one attempt.
-            try:
-                guard.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
-            except RejectedError as error:
-                results.append(error.with_traceback(None))
-                continue
-            owed = guard.owed.pop((stream, sequence, sent_at), None)
-            results.append(NEVER if owed is None else _note(mark, owed))
-            if owed is None:
-                asked.setdefault(guard, []).append(index)
-        calls = [self._call(guard, [marks[at] for at in group]) for guard, group in asked.items()]
-        for group, (_, answer) in zip(asked.values(), self._ask(calls), strict=True):
-            for place, index in enumerate(group):
-                if isinstance(answer, StoreUnavailableError):
-                    results[index] = answer
-                elif answer[place] >= 0:
-                    results[index] = _note(marks[index], answer[place])
-                else:
-                    kind, detail = _REFUSALS[answer[place]]
-                    results[index] = kind(detail)
+            known: list[int | None] = [None] * len(marks)
+            if guard.owed:
+                known = [guard.owed.get(mark) for mark in marks]
+                marks = [mark for mark, one in zip(marks, known, strict=True) if one is None]
+            owed.append(known)
+            calls.append(self._call(guard, marks, batch))
+        answers = iter(self._ask([call for call in calls if call.marks]))
+        results = []
+        for batch, call, known in zip(batches, calls, owed, strict=True):
+            answer = next(answers)[1] if call.marks else []
+            outcomes: Sequence[int | StoreUnavailableError]
+            if isinstance(answer, StoreUnavailableError):
+                errors = iter(_repeat(answer, len(known)))
+                outcomes = [next(errors) if one is None else one for one in known]
+            elif len(answer) == len(known):  # The usual case: nothing was owed.
+                outcomes = answer
+            else:
+                told = iter(answer)
+                outcomes = [next(told) if one is None else one for one in known]
+            results.append(_settle(call.guard, batch, outcomes))
         return results
 
-    def _call(self, guard: RedisGuard, marks: Sequence[Mark]) -> _Call:
-        """Return the next attempt: the marks of one guard, which have the same limits."""
-        places = [mark[1:4] for mark in marks]
-        packed = b"".join(_pack_mark(*mark[1:4], mark.expected) for mark in marks)
-        full_at, window = marks[0][4:6] if marks else (1, 64)
+    def _call(self, guard: RedisGuard, marks: Sequence[Mark], batch: Batch | None = None) -> _Call:
+        """Return the next attempt."""
+        full_at, window, before = batch[2:] if batch else (1, 64, 0)
         attempt = _attempt(next(self._numbers), os.urandom(8))
-        before = min((mark.forget_before for mark in marks), default=0)
-        keys = (f"{self._root}:store", guard.key, f"{guard.key}:{self._client}")
-        limits = (clocks.microseconds(self.max_future), full_at, window, before)
-        return _Call(guard, attempt, places, (3, *keys, attempt, *limits, packed))
+        limits = _pack_limits(clocks.microseconds(self.max_future), full_at, window, before)
+        packed = b"".join([_pack_mark(*mark) for mark in marks])
+        keys = (self._record, guard.key, f"{guard.key}:{self._client}")
+        return _Call(guard, attempt, marks, (3, *keys, attempt + limits, packed))
 
-    def _ask(
-        self, calls: list[_Call]
-    ) -> list[tuple[_Call, tuple[int, ...] | StoreUnavailableError]]:
+    def _ask(self, calls: list[_Call]) -> list[tuple[_Call, list[int] | StoreUnavailableError]]:
         """Return for each call its verdicts, or why the server did not make it.
 
         Raises:
             StoreUnavailableError: no answer. The calls are ``_unresolved``.
         """
         self._unresolved = calls
-        answers: list[tuple[_Call, tuple[int, ...] | StoreUnavailableError]] = []
+        answers: list[tuple[_Call, list[int] | StoreUnavailableError]] = []
         if calls:
             with self._server.conversation():
                 replies = self._run("EVALSHA", self._sha, calls)
@@ -419,7 +418,8 @@ class RedisReplayStore(ReplayStore):
             self._cold = cold
             for guard in self._guards.values():
                 guard.local.cold = cold
-            _log.warning(
+            _log.log(
+                logging.WARNING if self._guards else logging.INFO,
                 "the replay memory at %s (%s) began anew; refused until then: %s",
                 self._server.name,
                 self.namespace,
@@ -435,35 +435,73 @@ class RedisReplayStore(ReplayStore):
         self._enter()
         try:
             with self._server.conversation():
-                fields, ceiling = self._server.ask(
-                    [("HGETALL", key), ("HGET", f"{self._root}:store", key)]
-                )
-                return fields, ceiling
+                flat, ceiling = self._server.ask([("HGETALL", key), ("HGET", self._record, key)])
+                for reply in (flat, ceiling):
+                    if isinstance(reply, ResponseError):
+                        raise reply
+                return dict(zip(flat[::2], flat[1::2], strict=True)), ceiling
         finally:
             self._leave()
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the last question had no answer."""
+        return self._server.is_down
+
     def close(self) -> None:
         """Close the connection. The memory stays on the server. Raises nothing."""
-        if process.life() == self._life:
-            self._is_open = False
-            self._server.hang_up()
+        if process.life() != self._life:
+            return  # The parent's connection is not ours to touch.
+        self._is_open = False
+        if self._lock.acquire(timeout=self._timeout):
+            try:
+                if not self._is_asking:
+                    self._server.hang_up()
+            finally:
+                self._lock.release()
 
     def __repr__(self) -> str:
         """Return where it is; no password."""
         return f"<RedisReplayStore {self.namespace!r} at {self._server.name}>"
 
 
-def _note(mark: Mark, skipped: int) -> int:
-    """Remember here what the server has accepted for us, and return ``skipped``."""
-    guard, stream, sequence, sent_at, full_at, window, expected, before = mark
-    assert isinstance(guard, RedisGuard)
-    guard.local.mark(
-        stream,
-        sequence,
-        sent_at,
-        full_at=full_at,
-        window=window,
-        expected=expected,
-        forget_before=before,
-    )
-    return skipped
+def _repeat(error: StoreUnavailableError, count: int) -> list[StoreUnavailableError]:
+    """Return one error for each: whoever gets it writes into it whose envelope it was."""
+    return [StoreUnavailableError(error.detail) for _ in range(count)]
+
+
+def _settle(
+    guard: RedisGuard, batch: Batch, outcomes: Sequence[int | StoreUnavailableError]
+) -> list[Result]:
+    """Return results, and remember here what the server has accepted for us.
+
+    Where the server lost its memory, this one still has what no cold start covers:
+    replies that were accepted before.
+    """
+    results: list[Result] = []
+    _, marks, full_at, window, before = batch
+    remember = guard.local.mark
+    for mark, outcome in zip(marks, outcomes, strict=True):
+        result: Result = outcome
+        if isinstance(outcome, int):
+            if outcome < 0:
+                kind, detail = _REFUSALS[outcome]
+                result = kind(detail)
+            else:
+                stream, sequence, sent_at, expected = mark
+                try:
+                    remember(
+                        stream,
+                        sequence,
+                        sent_at,
+                        full_at=full_at,
+                        window=window,
+                        expected=expected,
+                        forget_before=before,
+                    )
+                except RejectedError as error:
+                    result = error.with_traceback(None)
+                if guard.owed:
+                    guard.owed.pop(mark, None)
+        results.append(result)
+    return results

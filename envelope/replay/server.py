@@ -31,6 +31,7 @@ class Server:
 
     Attributes:
         name: host and port, or path, for people; no password.
+        is_down: whether the last conversation died.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -62,8 +63,9 @@ class Server:
         else:
             options["socket_connect_timeout"] = timeout
             self.name = f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        self._pool = client.ConnectionPool(**options)
-        self._redis = client.Redis(connection_pool=self._pool)
+        self.is_down = False
+        kind = options.pop("connection_class", client.Connection)
+        self._connection = kind(**options)
 
     def ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return the replies to commands, in one round trip; error replies among them.
@@ -71,14 +73,19 @@ class Server:
         Raises:
             Many things; see ``conversation``.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-        return pipeline.execute(raise_on_error=False)
+        connection = self._connection
+        connection.send_packed_command(connection.pack_commands(commands))
+        replies = []
+        for _ in commands:
+            try:
+                replies.append(connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+        return replies
 
     @contextlib.contextmanager
     def conversation(self) -> Iterator[None]:
-        """Turn what a conversation can die of into one error; ValueError is a wrong answer.
+        """Turn what a conversation can die of into one error.
 
         A connection that was left in the middle is never used again: the next question
         could get the answer to the last.
@@ -88,16 +95,19 @@ class Server:
         """
         try:
             yield
+            self.is_down = False
         except BaseException as error:
+            self.is_down = True
             self.hang_up()
-            if isinstance(error, client.RedisError | OSError | ValueError):
+            # Whatever the client makes of what a server sends: no answer that fits.
+            if isinstance(error, Exception):
                 text = f"the replay store at {self.name}: {str(error) or type(error).__name__}"
                 raise StoreUnavailableError(text) from None
             raise
 
     def hang_up(self) -> None:
         """Close the connection; the next question makes a new one."""
-        self._pool.disconnect()
+        self._connection.disconnect()
 
 
 def _greet(connection: Any) -> None:

@@ -11,22 +11,26 @@ Rules of this file:
 - A clean close writes all and leaves no zone: exact, nothing is lost.
 - No clock is in the proof. The clock only chooses where the next zone lies.
 - A commit that failed may have reached the disk or not; nothing here asks which.
+- A second life of one file, which the lock should prevent and cannot if it is removed,
+  kills the zones of the first and takes the file from it (``life``).
+- Signal handlers may call anything here at any point, and raise.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
+import itertools
 import json
 import logging
 import os
 import sqlite3
 import stat
 import threading
-import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from envelope import clock as clocks
 from envelope import stream as streams
@@ -55,26 +59,30 @@ BEHIND: Final = 2 * clocks.SECOND
 AHEAD: Final = clocks.SECOND
 """A zone reaches from two seconds before its middle to one second after: about one
 commit a second for what is sent now, and three seconds of stamps lost by a crash."""
-MAX_ZONES: Final = 8
-"""Open at once: now, and senders that lag behind by different times."""
+MAX_ZONES: Final = 16
+"""Open at once: now, and senders that lag behind by different times. Beyond, the two
+nearest become one."""
+LINGER: Final = 2 * clocks.SECOND
+"""How long a zone stays open that is not used."""
 MAX_DEAD: Final = 64
 """Dead zones remembered, some crashes each; beyond, the oldest raise ``cold``."""
 
 _SCHEMA: Final = (
-    """CREATE TABLE store (cold INTEGER NOT NULL)""",
+    """CREATE TABLE store (cold INTEGER NOT NULL, life BLOB NOT NULL, digest BLOB NOT NULL)""",
     """CREATE TABLE zone (
-        after INTEGER NOT NULL, until INTEGER NOT NULL, is_dead INTEGER NOT NULL
+        after INTEGER NOT NULL, until INTEGER NOT NULL, is_dead INTEGER NOT NULL,
+        digest BLOB NOT NULL
     )""",
     """CREATE TABLE place (
         id INTEGER PRIMARY KEY, domain TEXT NOT NULL, sender BLOB NOT NULL,
         context TEXT NOT NULL, floor INTEGER NOT NULL, figures TEXT NOT NULL,
-        UNIQUE (domain, sender, context)
+        digest BLOB NOT NULL, UNIQUE (domain, sender, context)
     )""",
     """CREATE TABLE stream (
         place INTEGER NOT NULL REFERENCES place (id), id BLOB NOT NULL,
         floor INTEGER NOT NULL, first INTEGER NOT NULL, newest INTEGER NOT NULL,
         accepted INTEGER NOT NULL, early INTEGER NOT NULL, size INTEGER NOT NULL,
-        top INTEGER NOT NULL, ring BLOB NOT NULL, PRIMARY KEY (place, id)
+        top INTEGER NOT NULL, ring BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (place, id)
     ) WITHOUT ROWID""",
 )
 
@@ -84,6 +92,26 @@ class Zone(NamedTuple):
 
     after: int
     until: int
+
+
+MAX_CHANGED: Final = 2048
+"""Streams noted as changed; beyond, those that are forgotten already are left out."""
+
+
+def _row(*values: object) -> tuple[object, ...]:
+    """Return a row with its digest: a sector that the disk forgot is told."""
+    return *values, hashlib.blake2b(repr(values).encode(), digest_size=8).digest()
+
+
+def _checked(row: tuple[object, ...]) -> list[Any]:
+    """Return a row's values.
+
+    Raises:
+        ValueError: they are not what was written.
+    """
+    if _row(*row[:-1]) != row:
+        raise ValueError("a row that is damaged")
+    return list(row[:-1])
 
 
 def _around(time: int) -> Zone:
@@ -143,24 +171,35 @@ class DurableGuard:
         store = self._store
         store.check_usable()
         with store._lock:  # noqa: SLF001 (one file; forks replace it by this name)
-            if not store.zone.after < sent_at <= store.zone.until:
-                self.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
-                store.cover(sent_at)
-            elif store.dead and not expected:
-                self._check_dead(stream, sent_at)
-            skipped = self._memory.mark(
-                stream,
-                sequence,
-                sent_at,
-                full_at=full_at,
-                window=window,
-                expected=expected,
-                forget_before=forget_before,
-            )
-            if not self._changed:
-                store.dirty.append(self)
-            self._changed.add(stream)
-            return skipped
+            if store.is_inside:
+                raise StoreUnavailableError("called by a signal handler from within itself")
+            store.is_inside = True
+            try:
+                if not store.zone.after < sent_at <= store.zone.until:
+                    self.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
+                    store.cover(sent_at)
+                elif store.dead and not expected:
+                    self._check_dead(stream, sent_at)
+                skipped = self._memory.mark(
+                    stream,
+                    sequence,
+                    sent_at,
+                    full_at=full_at,
+                    window=window,
+                    expected=expected,
+                    forget_before=forget_before,
+                )
+                if not self._changed:
+                    store.dirty.append(self)
+                elif len(self._changed) > MAX_CHANGED:
+                    self._changed &= self._memory.known()
+                self._changed.add(stream)
+                store.lowest = min(store.lowest, sent_at)
+                return skipped
+            finally:
+                store.is_inside = False
+                if store.wants_close:
+                    store.close()
 
     def gaps(self) -> Gaps:
         """See ``ReplayGuard.gaps``."""
@@ -175,8 +214,8 @@ class DurableGuard:
         memory, number = self._memory, self._number
         floor, figures = memory.figures()
         database.execute(
-            "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, ?)",
-            (number, *self._place, floor, json.dumps(figures)),
+            "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, ?, ?)",
+            _row(number, *self._place, floor, json.dumps(figures)),
         )
         known = memory.known()
         database.executemany(
@@ -184,8 +223,8 @@ class DurableGuard:
             [(number, stream) for stream in self._on_disk - known],
         )
         database.executemany(
-            "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(number, stream, *memory.remembered(stream)) for stream in self._changed & known],
+            "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [_row(number, one, *memory.remembered(one)) for one in self._changed & known],
         )
 
     def written(self) -> None:
@@ -211,9 +250,10 @@ class SQLiteReplayStore(ReplayStore):
     After ``close()``, or a normal end of the program, the next life goes on exactly
     where this one ended. After a crash or a power loss it refuses (``before_start``)
     what is stamped in the three seconds around the last commit, and around each time
-    by which a sender lagged then; everything else is judged as before. There is about
-    one commit a second, in the thread that opens an envelope. A full or failing disk
-    refuses (``store_unavailable``) until a commit succeeds again.
+    by which a sender lagged then (or all between, of more than sixteen such times);
+    everything else is judged as before. There is about one commit a second, in the
+    thread that opens an envelope. A full or failing disk refuses (``store_unavailable``)
+    until a commit succeeds again.
 
     A copy of the file that is restored later cannot be told from the real one, and
     would permit replays of what was accepted in between. Delete the file instead: a
@@ -253,23 +293,33 @@ class SQLiteReplayStore(ReplayStore):
         self.path = _as_path(path)
         self._clock = clock
         self._life = process.life()
-        self._birth = streams.birth()
         self._guards: dict[tuple[str, bytes, str], DurableGuard] = {}
         self._next_place = 1
         self._cold = NEVER
         self._is_open = False
-        self._is_writing = False
-        """The lock is reentrant; a commit is not."""
+        self.is_inside = False
+        """The lock is reentrant, for signal handlers; a mark and a close are not."""
+        self.wants_close = False
+        """A signal handler closed it from within a mark."""
+        self._life_id = os.urandom(16)
+        """In the file, it says whose the file is."""
         self.dirty: list[DurableGuard] = []
         self.zone = _NO_ZONE
         """The open zone that was used last; most envelopes lie in it."""
         self._others: tuple[Zone, ...] = ()
-        self._used: set[Zone] = set()
+        self._used: dict[Zone, int] = {}
+        """When an open zone was used last, roughly, by the wall clock."""
+        self.lowest = clocks.MAX_TIME
+        """The lowest sent_at since the last commit."""
+        self._lows: list[tuple[int, int]] = []
+        """When there was a commit lately, and what was the lowest then."""
         self.dead: tuple[Zone, ...] = ()
         self._lock = threading.RLock()
         start = clocks.check(clock())
         cold = NEVER if first_life else start + clocks.microseconds(self.max_future)
         self._lock_file = LockFile(self.path)
+        # Streams begun before this may have been opened by the life before.
+        self._birth = streams.birth()
         try:
             self._database = self._connect(cold)
         except BaseException:
@@ -280,16 +330,21 @@ class SQLiteReplayStore(ReplayStore):
         _open_stores.add(self)
 
     def guard(self, domain: str, sender: bytes, context: str) -> DurableGuard:
-        """Return the guard of one sender; see ``ReplayStore``. Raises nothing."""
+        """Return the guard of one sender; see ``ReplayStore``."""
         place = (domain, sender, context)
         with self._lock:
             found = self._guards.get(place)
             return self._add(place, self._next_place) if found is None else found
 
     def _add(self, place: tuple[str, bytes, str], number: int) -> DurableGuard:
+        for name in (place[0], place[2]):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"{name!r} cannot be encoded as UTF-8") from None
         memory = Guard(cold=self._cold, birth=self._birth, life=self._life)
+        self._next_place = max(self._next_place, number + 1)  # First: never given twice.
         added = self._guards[place] = DurableGuard(self, number, place, memory)
-        self._next_place = max(self._next_place, number + 1)
         return added
 
     def check_usable(self) -> None:
@@ -314,37 +369,55 @@ class SQLiteReplayStore(ReplayStore):
         if other is not None:
             # What comes next is likely to lag as much: look there first.
             rest = [zone for zone in self._others if zone is not other]
-            self._used |= {self.zone, other}
+            self._used[other] = self._used[self.zone] = self._clock()
             self.zone, self._others = other, (self.zone, *rest)
             return
-        now = _around(self._clock())
-        fresh = [] if now.after < sent_at <= now.until else [_around(sent_at)]
-        kept = [zone for zone in (self.zone, *self._others) if zone in self._used]
-        first, *others = [*fresh, now, *kept][:MAX_ZONES]
-        self._commit(first, tuple(others))
-        self._used.update(fresh)
+        now = self._clock()
+        used = self._still_used(now, sent_at)
+        ahead = now + AHEAD // 2
+        if not _find(used, ahead):
+            used[_around(now)] = now
+        if not _find(used, sent_at):
+            used[_around(sent_at)] = now
+        _merge(used)
+        first = _find(used, sent_at)
+        assert first is not None
+        self._commit(first, tuple(zone for zone in used if zone is not first))
+        self._used = used
+
+    def _still_used(self, now: int, sent_at: int) -> dict[Zone, int]:
+        """Return the open zones that were used lately, cut off below what came lately."""
+        lows = [(at, low) for at, low in self._lows if abs(now - at) <= LINGER]
+        self._lows = [*lows, (now, min(self.lowest, sent_at))]
+        self.lowest = clocks.MAX_TIME
+        floor = min(low for _, low in self._lows) - BEHIND
+        if self.zone is not _NO_ZONE:
+            self._used[self.zone] = now
+        return {
+            Zone(max(zone.after, floor), zone.until): at
+            for zone, at in self._used.items()
+            if abs(now - at) <= LINGER and zone.until > floor
+        }
 
     def _commit(self, zone: Zone, others: tuple[Zone, ...]) -> None:
         """Write all that has changed, and replace the open zones."""
-        if self._is_writing:
-            raise StoreUnavailableError("called by a signal handler from within a commit")
         # From here until success no zone may be relied on: a commit that fails may
         # still have reached the disk, and have replaced those that were there.
-        self.zone, self._others, self._used = _NO_ZONE, (), set()
-        self._is_writing = True
+        self.zone, self._others, self._used = _NO_ZONE, (), {}
         try:
             with _transaction(self._database) as database:
+                [(_, life, _)] = database.execute("SELECT * FROM store").fetchall()
+                if life != self._life_id:
+                    raise StoreUnavailableError(f"another process has taken {self.path}")
                 for guard in self.dirty:
                     guard.write(database)
                 database.execute("DELETE FROM zone WHERE NOT is_dead")
                 database.executemany(
-                    "INSERT INTO zone VALUES (?, ?, 0)",
-                    [one for one in (zone, *others) if one is not _NO_ZONE],
+                    "INSERT INTO zone VALUES (?, ?, ?, ?)",
+                    [_row(*one, 0) for one in (zone, *others) if one is not _NO_ZONE],
                 )
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             raise StoreUnavailableError(f"cannot write {self.path}: {error}") from None
-        finally:
-            self._is_writing = False
         for guard in self.dirty:
             guard.written()
         self.dirty = []
@@ -353,21 +426,27 @@ class SQLiteReplayStore(ReplayStore):
     def close(self) -> None:
         """Write all and release the file. May be called again. Raises nothing.
 
-        If the disk does not take it, the next life begins as after a crash.
+        Called by a signal handler from within a mark, it is done when that ends. If the
+        disk does not take it, the next life begins as after a crash.
         """
         if process.life() != self._life:
             return  # The parent's connection is not ours to touch.
         with self._lock:
             if not self._is_open:
                 return
+            if self.is_inside:
+                self.wants_close = True
+                return
+            self.is_inside = True
             try:
                 self._commit(_NO_ZONE, ())
             except StoreUnavailableError as error:
                 _log.error("closing: %s; the next start will be as after a crash", error.detail)
-            self._is_open = False
-            _open_stores.discard(self)
-            self._database.close()
-            self._lock_file.release()
+            finally:
+                self.is_inside = self._is_open = False
+                _open_stores.discard(self)
+                self._database.close()
+                self._lock_file.release()
 
     def state(self) -> dict[tuple[str, bytes, str], object]:
         """Return all that decides a verdict, as values; untouched guards are left out."""
@@ -384,11 +463,14 @@ class SQLiteReplayStore(ReplayStore):
                     self.path, timeout=0, isolation_level=None, check_same_thread=False
                 )
                 undo.callback(database.close)
+                is_blank = is_new or _is_blank(database)
+                if not is_blank:
+                    self._check_schema(database)
                 # The journal is deleted, and its folder synced, before a commit returns;
                 # between commits no other file exists, which a fork could damage.
                 database.execute("PRAGMA journal_mode = DELETE")
                 database.execute("PRAGMA synchronous = EXTRA")
-                if is_new or _is_blank(database):
+                if is_blank:
                     _initialise(database, cold)
                     sync_folder(self.path.parent)
                     if cold != NEVER:
@@ -398,15 +480,16 @@ class SQLiteReplayStore(ReplayStore):
                             self.path,
                             self.max_future,
                         )
-                self._check_schema(database)
                 self._read(database)
                 undo.pop_all()
                 return database
         except EnvelopeError:
             raise
+        except (OSError, sqlite3.OperationalError) as error:  # A full disk, a read-only one.
+            raise StoreFileError(f"{self.path} cannot be used: {error}") from None
         except Exception as error:  # noqa: BLE001 (anything may be in the file)
             raise StoreFileError(
-                f"{self.path} cannot be used: {error}. If it is damaged move it away: a new one "
+                f"{self.path} cannot be used: {error}. It is damaged: move it away. A new one "
                 "starts cold, and permits no replay"
             ) from None
 
@@ -423,20 +506,23 @@ class SQLiteReplayStore(ReplayStore):
 
     def _read(self, database: sqlite3.Connection) -> None:
         """Take up the checkpoint; zones that were left open die at once."""
-        [(cold,)] = database.execute("SELECT cold FROM store").fetchall()
-        zones = [Zone(*row) for row in database.execute("SELECT after, until FROM zone")]
+        [row] = database.execute("SELECT * FROM store").fetchall()
+        cold, _ = _checked(row)
+        zones = [Zone(*_checked(row)[:2]) for row in database.execute("SELECT * FROM zone")]
         dead, self._cold = _bury(zones, _as_time(cold))
         self.dead = tuple(dead)
         with _transaction(database):
-            database.execute("UPDATE store SET cold = ?", (self._cold,))
+            database.execute("DELETE FROM store")
+            database.execute("INSERT INTO store VALUES (?, ?, ?)", _row(self._cold, self._life_id))
             database.execute("DELETE FROM zone")
-            database.executemany("INSERT INTO zone VALUES (?, ?, 1)", dead)
+            database.executemany(
+                "INSERT INTO zone VALUES (?, ?, ?, ?)", [_row(*zone, 1) for zone in dead]
+            )
         rows: dict[int, list[tuple[bytes, Remembered]]] = {}
-        for place, stream, *fields in database.execute("SELECT * FROM stream"):
+        for place, stream, *fields in map(_checked, database.execute("SELECT * FROM stream")):
             rows.setdefault(place, []).append((stream, Remembered(*fields)))
-        for number, domain, sender, context, floor, figures in database.execute(
-            "SELECT * FROM place ORDER BY id"
-        ):
+        places = database.execute("SELECT * FROM place ORDER BY id")
+        for number, domain, sender, context, floor, figures in map(_checked, places):
             if [*map(type, (number, domain, sender, context))] != [int, str, bytes, str]:
                 raise ValueError("a place that is none")
             guard = self._add((domain, sender, context), number)
@@ -452,7 +538,8 @@ class SQLiteReplayStore(ReplayStore):
 _NO_ZONE: Final = Zone(0, -1)
 """Holds no time."""
 
-_open_stores: weakref.WeakSet[SQLiteReplayStore] = weakref.WeakSet()
+_open_stores: set[SQLiteReplayStore] = set()
+"""Kept until they are closed: a normal end of the program closes them."""
 
 
 def _as_path(path: str | os.PathLike[str]) -> Path:
@@ -499,7 +586,7 @@ def _initialise(database: sqlite3.Connection, cold: int) -> None:
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         for statement in _SCHEMA:
             database.execute(statement)
-        database.execute("INSERT INTO store VALUES (?)", (cold,))
+        database.execute("INSERT INTO store VALUES (?, ?, ?)", _row(cold, b""))
 
 
 class _transaction(contextlib.AbstractContextManager[sqlite3.Connection]):  # noqa: N801 (used as a statement)
@@ -530,6 +617,15 @@ def _as_time(value: object) -> int:
     return value
 
 
+def _merge(used: dict[Zone, int]) -> None:
+    """Make one of the two nearest zones until there are not too many."""
+    while len(used) > MAX_ZONES:
+        zones = sorted(used)
+        left, right = min(itertools.pairwise(zones), key=lambda two: two[1].after - two[0].until)
+        both = Zone(left.after, max(left.until, right.until))
+        used[both] = max(used.pop(left), used.pop(right))
+
+
 def _bury(zones: Iterable[Zone], cold: int) -> tuple[list[Zone], int]:
     """Return dead zones, merged and few, and ``cold``, raised to those left out."""
     merged: list[Zone] = []
@@ -545,16 +641,19 @@ def _bury(zones: Iterable[Zone], cold: int) -> tuple[list[Zone], int]:
     return [zone for zone in merged if zone.until > cold], cold
 
 
+_forking = threading.local()
+
+
 def _before_fork() -> None:
     """Wait for commits: a child that inherits half of one could undo it."""
-    for store in list(_open_stores):
-        store._lock.acquire()  # noqa: SLF001 (its own module)
+    _forking.locks = [store._lock for store in list(_open_stores)]  # noqa: SLF001 (its own)
+    for lock in _forking.locks:
+        lock.acquire()
 
 
 def _after_fork() -> None:
-    for store in list(_open_stores):
-        with contextlib.suppress(RuntimeError):  # Made meanwhile by another thread.
-            store._lock.release()  # noqa: SLF001 (its own module)
+    for lock in _forking.locks:
+        lock.release()
 
 
 def _close_all() -> None:

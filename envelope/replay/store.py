@@ -55,16 +55,26 @@ class ReplayGuard(Protocol):
 
 
 class Mark(NamedTuple):
-    """One envelope to be marked: a guard and what its ``mark`` is called with."""
+    """What is marked of an envelope."""
 
-    guard: ReplayGuard
     stream: bytes
     sequence: int
     sent_at: int
+    expected: bool
+
+
+class Batch(NamedTuple):
+    """Envelopes of one sender that are to be marked, with the receiver's limits."""
+
+    guard: ReplayGuard
+    marks: Sequence[Mark]
     full_at: int
     window: int
-    expected: bool
     forget_before: int
+
+
+Result = int | RejectedError
+"""What ``ReplayGuard.mark`` returned, or raised."""
 
 
 class ReplayStore(ABC):
@@ -72,11 +82,14 @@ class ReplayStore(ABC):
 
     Attributes:
         is_durable: whether the memory survives this process.
+        is_remote: whether a mark waits for a network: sockets then open what is there
+            already in one go, and those for asyncio in a thread.
         max_future: seconds; the most that a policy of an opener with this store may
             have, for a cold start has to cover it (SPEC 8.7).
     """
 
     is_durable: bool = False
+    is_remote: bool = False
     max_future: float = Policy().max_future
 
     @abstractmethod
@@ -95,33 +108,16 @@ class ReplayStore(ABC):
             StoreUnavailableError: the store cannot answer.
         """
 
-    def mark_each(self, marks: Sequence[Mark]) -> list[int | RejectedError]:
+    def mark_each(self, batches: Sequence[Batch]) -> list[list[Result]]:
         """Mark envelopes in order, each on its own; for a store that gains by a batch.
 
         Args:
-            marks: of guards of this store.
+            batches: of guards of this store, each guard once.
 
         Returns:
-            For each what its guard's ``mark`` returned, or raised.
+            For each batch the results of its marks.
         """
-        results: list[int | RejectedError] = []
-        for guard, stream, sequence, sent_at, *limits in marks:
-            full_at, window, expected, forget_before = limits
-            try:
-                results.append(
-                    guard.mark(
-                        stream,
-                        sequence,
-                        sent_at,
-                        full_at=full_at,
-                        window=window,
-                        expected=bool(expected),
-                        forget_before=forget_before,
-                    )
-                )
-            except RejectedError as error:
-                results.append(error)
-        return results
+        return [[_mark(batch, mark) for mark in batch.marks] for batch in batches]
 
     @abstractmethod
     def close(self) -> None:
@@ -139,3 +135,20 @@ class ReplayStore(ABC):
     ) -> None:
         """Close the store."""
         self.close()
+
+
+def _mark(batch: Batch, mark: Mark) -> Result:
+    guard, _, full_at, window, forget_before = batch
+    stream, sequence, sent_at, expected = mark
+    try:
+        return guard.mark(
+            stream,
+            sequence,
+            sent_at,
+            full_at=full_at,
+            window=window,
+            expected=expected,
+            forget_before=forget_before,
+        )
+    except RejectedError as error:
+        return error.with_traceback(None)

@@ -73,9 +73,11 @@ class Window:
         skipped = sequence - self.top - 1
         if skipped >= 0:
             first = (self.top >> 3) + 1
+            # The top first: a signal handler that raises in between may leave marked
+            # what was never accepted, but not the reverse.
+            self.top = sequence
             if block >= first:
                 self._clear(first, block)
-            self.top = sequence
         else:
             skipped = 0
         self._ring[block % self._blocks] |= 1 << (sequence & 7)

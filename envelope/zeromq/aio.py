@@ -1,7 +1,8 @@
 """SecureSocket for asyncio: the same behaviour around a ``zmq.asyncio.Socket``.
 
 Rules of this file: those of ``envelope.zeromq.socket``; only the waiting differs.
-Sealing and opening take tens of microseconds and happen in the event loop.
+Sealing and opening take tens of microseconds and happen in the event loop; but where
+the replay store is remote, opening waits for it in a thread.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ class SecureSocket:
             raise UsageError("socket is a zmq.asyncio.Socket")
         self.socket = socket
         self._seam = Seam(int(socket.get(zmq.TYPE)), sealer, opener, on_rejected)
+        self._is_remote = opener is not None and opener.replay.is_remote
+        self._opening: asyncio.Future[bool] | None = None
+        """Goes on when whoever waits for it is cancelled."""
 
     async def send(self, payload: bytes, topic: Topic = None, *, flags: int = 0) -> None:
         """Seal and send one payload; see ``envelope.zeromq.SecureSocket.send``."""
@@ -69,15 +73,13 @@ class SecureSocket:
         """Receive the next message that passes; see ``envelope.zeromq.SecureSocket.recv``."""
         if not self._seam.ready:
             await self._receive(self._patience(flags), strict=strict)
-        return self._seam.ready.popleft()
+        return self._seam.take()
 
     async def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
         """Receive one envelope; see ``envelope.zeromq.SecureSocket.recv_bundle``."""
         if not self._seam.ready:
             await self._receive(self._patience(flags), strict=strict)
-        messages = list(self._seam.ready)
-        self._seam.ready.clear()
-        return messages
+        return self._seam.take_bundle()
 
     async def recv_object(self, flags: int = 0, *, strict: bool = False) -> Any:
         """Receive the next object; see ``envelope.zeromq.SecureSocket.recv_object``."""
@@ -85,7 +87,7 @@ class SecureSocket:
         while True:
             if not self._seam.ready:
                 await self._receive(patience, strict=strict)
-            found = self._seam.decode(self._seam.ready.popleft(), strict=strict)
+            found = self._seam.decode(self._seam.take(), strict=strict)
             if found is not None:
                 return found[0]
             patience.refuse()
@@ -93,7 +95,7 @@ class SecureSocket:
 
     async def poll(self, timeout: int | None = None) -> bool:  # noqa: ASYNC109 (zmq's name, in ms)
         """Tell whether there is something to look at; see ``envelope.zeromq.SecureSocket.poll``."""
-        if self._seam.ready or self._seam.pending is not None:
+        if self._seam.ready or self._seam.pending:
             return True
         patience = Patience(-1 if timeout is None else timeout)
         while True:
@@ -112,26 +114,46 @@ class SecureSocket:
         return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
 
     async def _receive(self, patience: Patience, *, strict: bool) -> None:
-        """Fill ``ready`` with the messages of one envelope.
+        """Fill ``ready``.
 
         A message is never in the hands of an ``await``: a task that is cancelled
         between its arrival and its own next turn would lose it.
         """
         while True:
-            frames = self._seam.pending
-            if frames is None:
+            while self._opening is None and self._seam.wants_more(strict=strict):
                 # With NOBLOCK the future is done when it is returned.
                 arrival = asyncio.ensure_future(self.socket.recv_multipart(zmq.NOBLOCK))
                 try:
-                    frames = arrival.result()
+                    self._seam.pending.append(arrival.result())
                 except zmq.Again:
+                    if self._seam.pending:
+                        break
                     await self.socket.poll(patience.left())
-                    continue
-            if self._seam.open(frames, strict=strict):
+            if self._is_remote:
+                is_ready = await self._open_in_thread(strict=strict)
+            else:
+                is_ready = self._seam.open(strict=strict)
+            if is_ready:
                 return
             patience.refuse()
             # A flood of refusals must not starve the other tasks of the loop.
             await asyncio.sleep(0)
+
+    async def _open_in_thread(self, *, strict: bool) -> bool:
+        """Open what is pending; the loop goes on meanwhile."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._open(strict=strict))
+            # Where nobody waits any more, nobody asks for the error either.
+            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self, *, strict: bool) -> bool:
+        arrivals = list(self._seam.pending)
+        try:
+            results = await asyncio.to_thread(self._seam.open_each, arrivals)
+            return self._seam.settle(arrivals, results, strict=strict)
+        finally:
+            self._opening = None
 
     @property
     def stats(self) -> Stats:

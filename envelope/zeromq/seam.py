@@ -36,6 +36,10 @@ _MAX_TOPIC_STREAMS: Final = 32
 """Streams of a publisher, one for each of the first topics. Half of what a receiver
 remembers of one sender by default, so that a restart evicts only the dead."""
 
+_MAX_BATCH: Final = 64
+"""Arrivals that are opened in one go where the replay store waits for a network. What
+was taken from the socket's queue is lost with the process, as the queue itself is."""
+
 _MAX_COUNT: Final = 256
 _MAX_BYTES: Final = 65_536
 """What ``send_many`` puts into one bundle at most: beyond, nothing gets cheaper."""
@@ -86,8 +90,9 @@ class Seam:
     """Seals what a socket sends and opens what it receives. Not thread-safe.
 
     Attributes:
-        ready: messages of a bundle that were opened and not handed out yet.
-        pending: frames to offer again, since the replay store could not answer.
+        ready: the messages of each envelope that was opened and not handed out yet.
+        pending: what arrived and is to be opened, also for the second time, since the
+            replay store could not answer.
     """
 
     def __init__(
@@ -121,8 +126,9 @@ class Seam:
         self._opener = opener
         self._on_rejected = on_rejected
         self._by_topic: dict[bytes, Sealer] | None = {} if socket_type == zmq.PUB else None
-        self.ready: deque[Message] = deque()
-        self.pending: list[bytes] | None = None
+        self._batch = 1 if opener is None or not opener.replay.is_remote else _MAX_BATCH
+        self.ready: deque[deque[Message]] = deque()
+        self.pending: list[list[bytes]] = []
 
     def seal(self, payload: bytes, topic: Topic) -> list[bytes]:
         """Return the frames of one payload."""
@@ -174,28 +180,79 @@ class Seam:
         assert self._opener is not None
         return self._opener.stats
 
-    def open(self, frames: list[bytes], *, strict: bool) -> bool:
-        """Open what arrived and put its messages into ``ready``.
+    def wants_more(self, *, strict: bool) -> bool:
+        """Tell whether more of what has arrived is to be opened in the same go."""
+        return len(self.pending) < (1 if strict else self._batch)
+
+    def take(self) -> Message:
+        """Hand out the next message that is ready."""
+        messages = self.ready[0]
+        message = messages.popleft()
+        if not messages:
+            self.ready.popleft()
+        return message
+
+    def take_bundle(self) -> list[Message]:
+        """Hand out what is left of the next envelope that is ready."""
+        return list(self.ready.popleft())
+
+    def open(self, *, strict: bool) -> bool:
+        """Open what is pending, and put its messages into ``ready``.
 
         Returns:
-            Whether there is something in ``ready`` now; False after a refusal.
+            Whether there is something in ``ready`` now; False after refusals.
 
         Raises:
-            StoreUnavailableError: the frames are kept in ``pending``.
+            StoreUnavailableError: the frames stay in ``pending``.
             RejectedError: refused, if ``strict``.
         """
+        if len(self.pending) > 1:
+            pending = self.pending
+            return self.settle(pending, self.open_each(pending), strict=strict)
         assert self._opener is not None
-        self.pending = None
+        frames = self.pending[0]
         try:
-            self.ready.extend(self._opener.open_bundle(frames[-1], bound=frames[:-1]))
+            messages = self._opener.open_bundle(frames[-1], bound=frames[:-1])
         except StoreUnavailableError:
-            # An outage of the store must not drain a queue.
-            self.pending = frames
-            raise
+            raise  # An outage of the store must not drain a queue.
         except RejectedError as error:
+            self.pending = []
             self._report(error, strict=strict)
             return False
+        self.pending = []
+        self.ready.append(deque(messages))
         return True
+
+    def open_each(self, arrivals: list[list[bytes]]) -> list[list[Message] | RejectedError]:
+        """Open arrivals in one go; changes nothing of the seam. May run in a thread."""
+        assert self._opener is not None
+        return self._opener.open_each(arrivals)
+
+    def settle(
+        self,
+        arrivals: list[list[bytes]],
+        results: list[list[Message] | RejectedError],
+        *,
+        strict: bool,
+    ) -> bool:
+        """Put what became of all that was ``pending`` where it belongs; see ``open``."""
+        self.pending = []
+        refusals: list[RejectedError] = []
+        outage: StoreUnavailableError | None = None
+        for frames, result in zip(arrivals, results, strict=True):
+            if isinstance(result, StoreUnavailableError):
+                self.pending.append(frames)
+                outage = result
+            elif isinstance(result, RejectedError):
+                refusals.append(result)
+            else:
+                self.ready.append(deque(result))
+        # Last: what a callback raises loses no message.
+        for refusal in refusals:
+            self._report(refusal, strict=strict)
+        if outage is not None and not self.ready:
+            raise outage
+        return bool(self.ready)
 
     def decode(self, message: Message, *, strict: bool) -> tuple[Any] | None:
         """Return the object of a message in a tuple, or None after a refusal.

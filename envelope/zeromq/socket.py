@@ -123,7 +123,7 @@ class SecureSocket:
         """
         if not self._seam.ready:
             self._receive(self._patience(flags), strict=strict)
-        return self._seam.ready.popleft()
+        return self._seam.take()
 
     def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
         """Receive all messages of the next envelope that passes every check.
@@ -133,9 +133,7 @@ class SecureSocket:
         """
         if not self._seam.ready:
             self._receive(self._patience(flags), strict=strict)
-        messages = list(self._seam.ready)
-        self._seam.ready.clear()
-        return messages
+        return self._seam.take_bundle()
 
     def recv_object(self, flags: int = 0, *, strict: bool = False) -> Any:
         """Receive the next object; in place of ``recv_pyobj``, without pickle.
@@ -150,7 +148,7 @@ class SecureSocket:
         while True:
             if not self._seam.ready:
                 self._receive(patience, strict=strict)
-            found = self._seam.decode(self._seam.ready.popleft(), strict=strict)
+            found = self._seam.decode(self._seam.take(), strict=strict)
             if found is not None:
                 return found[0]
             patience.refuse()
@@ -160,7 +158,7 @@ class SecureSocket:
 
         Counts messages of an opened bundle too, which a ``zmq.Poller`` cannot see.
         """
-        if self._seam.ready or self._seam.pending is not None:
+        if self._seam.ready or self._seam.pending:
             return True
         return bool(self.socket.poll(timeout))
 
@@ -170,16 +168,16 @@ class SecureSocket:
         return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
 
     def _receive(self, patience: Patience, *, strict: bool) -> None:
-        """Fill ``ready`` with the messages of one envelope."""
+        """Fill ``ready``."""
         while True:
-            frames = self._seam.pending
-            if frames is None:
+            while self._seam.wants_more(strict=strict):
                 try:
-                    frames = self.socket.recv_multipart(zmq.NOBLOCK)
+                    self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
                 except zmq.Again:
+                    if self._seam.pending:
+                        break
                     self.socket.poll(patience.left())
-                    continue
-            if self._seam.open(frames, strict=strict):
+            if self._seam.open(strict=strict):
                 return
             patience.refuse()
 

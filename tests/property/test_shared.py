@@ -18,7 +18,7 @@ from shared_redis import key_of
 from support import SECOND, START, FakeClock
 
 from envelope.errors import RejectedError
-from envelope.replay import Guard, Mark
+from envelope.replay import Batch, Guard, Mark
 
 SENDERS = (b"a" * 16, b"b" * 16)
 CODES = {"before_start", "too_old", "replayed", "future"}
@@ -80,12 +80,12 @@ def test_the_script_judges_as_the_guard_does(data, window, full_at, forget, batc
     with fresh(FakeClock()) as store:
         # Another receiver's memory, so that nothing is judged but on the server.
         guard = store.guard("home", SENDERS[0], "orders")
-        marks = [Mark(guard, *place, full_at, window, False, forget) for place in places]
+        marks = [Mark(*place, False) for place in places]
         results = []
         for at in range(0, len(marks), batch):
-            guard.local.restore(-1, [0] * 9, ())
-            guard.local._entries.clear()
-            results += store.mark_each(marks[at : at + batch])
+            some = Batch(guard, marks[at : at + batch], full_at, window, forget)
+            guard.local = Guard(cold=-1, birth=0)
+            results += store.mark_each([some])[0]
         limits = {"full_at": full_at, "window": window, "expected": False, "forget_before": forget}
         for place, result in zip(places, results, strict=True):
             assert getattr(result, "code", result) == verdict(model, place, limits)
@@ -125,14 +125,14 @@ class Receivers(RuleBasedStateMachine):
         """Let a receiver open a batch; return the codes, None for what it delivers."""
         self.high = max(self.high, self.clock.now)
         store = self.stores[who]
-        marks, codes = [], []
-        for sender, stream, sequence, sent_at in envelopes:
-            guard = store.guard("home", sender, "orders")
-            before = self.clock.now - 600 * SECOND
-            marks.append(
-                Mark(guard, stream, sequence, sent_at, self.full_at, self.window, False, before)
-            )
-        for envelope, result in zip(envelopes, store.mark_each(marks), strict=True):
+        limits = self.full_at, self.window, self.clock.now - 600 * SECOND
+        batches, codes = [], []
+        for sender in SENDERS:
+            marks = [Mark(*rest, False) for by, *rest in envelopes if by == sender]
+            batches.append(Batch(store.guard("home", sender, "orders"), marks, *limits))
+        results = dict(zip(SENDERS, map(iter, store.mark_each(batches)), strict=True))
+        for envelope in envelopes:
+            result = next(results[envelope[0]])
             codes.append(getattr(result, "code", None))
             if codes[-1] is None:
                 assert envelope not in self.delivered, "delivered twice"

@@ -121,7 +121,7 @@ def test_kills_at_random_moments_never_make_a_second_delivery(tmp_path, nodes):
         assert set(receiver.delivered) <= {b"%d-%d\n" % (number, i) for i in range(PER_ROUND)}
 
 
-@pytest.mark.audit("A3", "A23", "R2", "R5", "R6")
+@pytest.mark.audit("A3", "A23", "A24", "R2", "R6")
 @pytest.mark.timeout(60 + 15 * ROUNDS)
 def test_kills_of_two_receivers_and_of_their_server_never_make_a_second_delivery(tmp_path, nodes):
     dice = random.Random(7)

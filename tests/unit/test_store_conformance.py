@@ -12,7 +12,7 @@ from parallel import at_once, in_child
 from support import SECOND, START, FakeClock, World
 
 from envelope.errors import RejectedError
-from envelope.replay import Gaps, Mark, MemoryReplayStore, ReplayStore, SQLiteReplayStore
+from envelope.replay import Batch, Gaps, Mark, MemoryReplayStore, ReplayStore, SQLiteReplayStore
 
 SENDER, OTHER = b"s" * 16, b"o" * 16
 STREAM = b"t" * 16
@@ -160,13 +160,14 @@ def test_the_ends_of_all_ranges_are_taken(guard, clock, sequence, sent_at):
 
 
 def test_a_batch_is_judged_one_by_one_and_in_order(store, guard):
-    places = [(STREAM, 0, START), (STREAM, 0, START), (b"n" * 16, 7, START), (STREAM, 4, START)]
+    first, fourth = (STREAM, 0, START), (STREAM, 4, START)
+    marks = [Mark(*one, False) for one in (first, first, (b"n" * 16, 7, START), fourth)]
     other = store.guard("home", OTHER, "orders")
-    marks = [Mark(guard, *place, 2, 64, False, -1) for place in places]
-    marks[3:3] = [Mark(other, STREAM, 0, START, 2, 128, False, -1)]
-    results = [getattr(one, "code", one) for one in store.mark_each(marks)]
-    assert results == [0, "replayed", 7, 0, 3]
+    batches = [Batch(guard, marks, 2, 64, -1), Batch(other, marks[:1], 2, 128, -1)]
+    results = [[getattr(one, "code", one) for one in some] for some in store.mark_each(batches)]
+    assert results == [[0, "replayed", 7, 3], [0]]
     assert store.mark_each([]) == []
+    assert store.mark_each([Batch(guard, [], 2, 64, -1)]) == [[]]
     assert mark(guard, 4) == "replayed"
 
 
