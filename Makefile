@@ -56,6 +56,7 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	bash .ci/redis
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
 	$(BIN)/python benchmarks/replay.py --write docs/performance.md
+	$(BIN)/python benchmarks/scaling.py --write docs/guides/scaling.md
 
 soak: $(DEV)/.stamp ## 200 kills under load, and long properties: no replay gets in
 	bash .ci/redis

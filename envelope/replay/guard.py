@@ -141,14 +141,22 @@ class Guard:
             if sent_at <= entry.floor:
                 raise TooOldError("stamped before this sender's floor")
             if sequence <= window.top:  # An honest next one calls nothing.
-                if sequence + window.size <= window.top:
-                    raise TooOldError("behind the replay window of its stream")
-                if window.has(sequence):
-                    raise ReplayedError
+                _check(window, sequence)
         elif sent_at <= self.floor:
             raise TooOldError("stamped before this sender's floor")
         elif len(self._entries) >= full_at and sent_at <= self._lowest_newest():
             raise TooOldError("older than every stream remembered of this sender")
+
+    def check_window(self, stream: bytes, sequence: int) -> None:
+        """Check the window alone, of a memory that is not all there is (SPEC 8.11).
+
+        Raises:
+            TooOldError: behind it.
+            ReplayedError: accepted before.
+        """
+        entry = self._entries.get(stream)
+        if entry is not None and sequence <= entry.window.top:
+            _check(entry.window, sequence)
 
     def mark(  # noqa: PLR0913 (an envelope's place, and the receiver's two limits)
         self,
@@ -337,3 +345,11 @@ class Guard:
             )
         self.floor, self._skipped, self._late = floor, skipped, late
         self._closed = Gaps(*closed)
+
+
+def _check(window: Window, sequence: int) -> None:
+    """Check a sequence that is not above the top."""
+    if sequence + window.size <= window.top:
+        raise TooOldError("behind the replay window of its stream")
+    if window.has(sequence):
+        raise ReplayedError

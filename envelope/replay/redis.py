@@ -102,7 +102,7 @@ class RedisGuard:
     """The shared memory of one sender in one context and domain. Thread-safe.
 
     Attributes:
-        local: what this process accepted; the peek reads it.
+        local: what this process itself accepted.
         owed: accepted by the server for us, though we did not hear of it in time.
     """
 
@@ -117,10 +117,18 @@ class RedisGuard:
         self._last = Gaps(0, 0, 0, 0, 0, 0, 0)
 
     def check(
-        self, stream: bytes, sequence: int, sent_at: int, *, full_at: int, expected: bool
+        self,
+        stream: bytes,
+        sequence: int,
+        sent_at: int,
+        *,
+        full_at: int,  # noqa: ARG002 (the server knows how many there are)
+        expected: bool,
     ) -> None:
-        """See ``ReplayGuard.check``; reads what this process accepted, and ``cold``."""
-        self.local.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
+        """See ``ReplayGuard.check``; what others accepted is not known here."""
+        if sent_at <= self.local.cold and not expected:
+            raise BeforeStartError(_REFUSALS[-1][1])
+        self.local.check_window(stream, sequence)
 
     def mark(  # noqa: PLR0913 (the interface's)
         self,
@@ -476,7 +484,8 @@ def _settle(
     """Return results, and remember here what the server has accepted for us.
 
     Where the server lost its memory, this one still has what no cold start covers:
-    replies that were accepted before.
+    replies that were accepted before. Of all else the server knows more: floors here
+    come from a part of what there is, and say nothing.
     """
     results: list[Result] = []
     _, marks, full_at, window, before = batch
@@ -500,7 +509,8 @@ def _settle(
                         forget_before=before,
                     )
                 except RejectedError as error:
-                    result = error.with_traceback(None)
+                    if sent_at <= guard.local.cold or isinstance(error, ReplayedError):
+                        result = error.with_traceback(None)
                 if guard.owed:
                     guard.owed.pop(mark, None)
         results.append(result)

@@ -240,13 +240,11 @@ class Receivers(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_place_is_lost(self, data):
         """Lose one sender's memory alone: an expiry, an eviction, an operator."""
-        keys = [
-            key
-            for key in self.admin.scan_iter(key_of(self.name, ":*"))
-            if not key.endswith(b":store")
-        ]
-        if keys:
-            self.admin.delete(data.draw(st.sampled_from(sorted(keys))))
+        guard = self.stores[0].guard("home", data.draw(st.sampled_from(SENDERS)), "orders")
+        self.admin.delete(guard.key)
+        if data.draw(st.booleans()):  # The attempts too.
+            for key in self.admin.scan_iter(guard.key + ":*"):
+                self.admin.delete(key)
 
     @rule(seconds=st.sampled_from((0.01, 0.5, 1, 3, 40, 1000, 100_000, -0.5, -1.5)))
     def turn_the_clock(self, seconds):

@@ -21,7 +21,7 @@ from support import SECOND
 import envelope.replay.guard
 import envelope.replay.sqlite
 import envelope.replay.window
-from envelope.errors import StoreFileError, UsageError
+from envelope.errors import ReplayedError, StoreFileError, StoreUnavailableError, UsageError
 from envelope.replay import MemoryReplayStore, SQLiteReplayStore
 from envelope.replay.sqlite import MAX_CHANGED
 
@@ -147,15 +147,29 @@ def none_is_left_open():
         store.close()
 
 
-def test_a_memory_store_can_be_read_by_a_handler():
-    store = MemoryReplayStore(first_life=True)
-    guard = store.guard("home", b"s" * 16, "orders")
+def test_a_memory_store_can_be_read_by_a_handler_and_marks_nothing_for_it():
+    guard = MemoryReplayStore(first_life=True).guard("home", b"s" * 16, "orders")
     options = {"full_at": 2, "window": 64, "expected": False}
+    refused = []
+
+    def handle():
+        guard.gaps()
+        try:
+            guard.mark(A, number, number, **options)
+        except StoreUnavailableError:
+            refused.append(number)
+
     for number in itertools.count(1):
-        with Signal(number, guard.gaps) as signal:
+        with Signal(number, handle) as signal:
+            try:
+                guard.mark(A, number, number, **options)
+            except ReplayedError:  # The handler's came first, or last.
+                assert number not in refused
+        with pytest.raises(ReplayedError):
             guard.mark(A, number, number, **options)
         if signal.left > 0:
-            return
+            break
+    assert refused
 
 
 def in_thread(work):
@@ -293,3 +307,19 @@ def test_what_is_noted_as_changed_is_bounded(tmp_path):
     for n in range(2 * MAX_CHANGED):
         life.mark(0, life.clock() + n, stream=n.to_bytes(16, "big"))
     assert len(life.guard._changed) <= MAX_CHANGED + 1
+
+
+def test_a_mark_within_a_mark_is_refused(monkeypatch):
+    guard = MemoryReplayStore(first_life=True).guard("home", b"s" * 16, "orders")
+    options = {"full_at": 2, "window": 64, "expected": False}
+    add = envelope.replay.window.Window.add
+
+    def interrupted(window, sequence):
+        with pytest.raises(StoreUnavailableError, match="signal handler"):
+            guard.mark(A, sequence, 1, **options)
+        return add(window, sequence)
+
+    monkeypatch.setattr(envelope.replay.window.Window, "add", interrupted)
+    assert guard.mark(A, 0, 1, **options) == 0
+    monkeypatch.undo()
+    assert guard.mark(A, 1, 1, **options) == 0

@@ -391,6 +391,7 @@ class TestUsage:
             ({"clock": lambda: 0.5}, "clock returns Unix microseconds as an int"),
             ({"domain": ""}, "domain is a non-empty str"),
             ({"domain": b"d"}, "domain is a non-empty str"),
+            ({"domain": "\ud800"}, "domain cannot be encoded"),
             ({"identity": None, "replay": MemoryReplayStore()}, "needs the name of its domain"),
             ({"identity": [], "replay": MemoryReplayStore()}, "needs the name of its domain"),
             ({"identity": [BOB, CAROL], "replay": MemoryReplayStore()}, "domain=..."),

@@ -20,9 +20,11 @@ import redis
 import shared_redis
 import trustme
 from local_redis import LocalRedis
+from parallel import in_child
 from shared_redis import TimedStore, key_of
 from support import SECOND, START, FakeClock
 
+import envelope.replay
 from envelope.errors import RejectedError, StoreUnavailableError, UsageError
 from envelope.replay import Batch, Gaps, Mark, RedisReplayStore
 
@@ -115,6 +117,11 @@ def test_without_the_client_the_error_names_the_extra():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "pip install 'signed-envelope[redis]'" in result.stderr
+
+
+def test_a_name_that_is_none_is_none():
+    with pytest.raises(AttributeError, match="NoSuchStore"):
+        envelope.replay.NoSuchStore  # noqa: B018
 
 
 def test_the_client_is_not_imported_by_those_who_do_not_use_it():
@@ -347,6 +354,21 @@ def test_an_expected_reply_is_not_taken_twice_though_the_server_forgot_it(store,
     assert mark(guard, 0, expected=True) == "replayed"
 
 
+def test_what_others_accepted_makes_no_receiver_refuse_what_the_server_takes(store, clock):
+    # The first has seen little of stream A, so its own memory drops that first.
+    url = shared_redis.server().url
+    with TimedStore(url, clock=clock, namespace=store.namespace) as other:
+        mine, others = orders(store), orders(other)
+        a, b, c = (bytes([n]) * 16 for n in range(3))
+        assert mark(mine, 0, START, stream=a) == 0
+        assert mark(others, 1, START + 9, stream=a) == 0
+        assert mark(mine, 0, START + 1, stream=b) == 0
+        assert mark(mine, 0, START + 2, stream=c) == 0  # The server drops b, we drop a.
+        mine.check(a, 2, START, full_at=2, expected=False)
+        assert mark(mine, 2, START, stream=a) == 0
+        assert mark(mine, 2, START, stream=a) == "replayed"
+
+
 def test_what_is_owed_is_bounded(store, monkeypatch):
     monkeypatch.setattr("envelope.replay.redis.MAX_OWED", 3)
     guard = orders(store)
@@ -419,6 +441,20 @@ def test_a_batch_with_one_such_place_has_the_others(store):
     with admin(shared_redis.server()) as client:
         client.set(bad.key, "no hash")
     assert mark_each(store, marks_of(0), bad, good) == [["store_unavailable"], [0]]
+
+
+def test_what_was_asked_in_vain_and_then_refused_by_the_server_is_asked_anew(store):
+    guard = orders(store)
+    store.fault = "lost"
+    assert mark(guard, 0) == "store_unavailable"
+    store.fault = None
+    with admin(shared_redis.server()) as client:
+        client.set(guard.key, "no hash")
+        assert mark(guard, 1) == "store_unavailable"
+        with pytest.raises(StoreUnavailableError, match="WRONGTYPE"):
+            guard.state()
+        client.delete(guard.key)
+    assert [mark(guard, 0), mark(guard, 1)] == [0, 0]
 
 
 def test_figures_in_an_outage_are_the_last_known(server, clock):
@@ -514,7 +550,16 @@ def test_an_interrupt_within_a_call_leaves_no_connection_that_has_an_answer_wait
     assert [mark(guard, 0), mark(guard, 0)] == [0, "replayed"]
 
 
-def test_a_thread_waits_for_another_no_longer_than_for_the_server(clock):
+@pytest.mark.audit("A18")
+def test_a_child_that_closes_the_store_leaves_it_to_its_parent(store):
+    guard = orders(store)
+    assert mark(guard, 0) == 0
+    in_child(store.close)
+    assert mark(guard, 1) == 0
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_thread_waits_for_another_no_longer_than_for_the_server(clock, closes):
     with born(shared_redis.server().url, clock, timeout=0.05) as store:
         guard = orders(store)
         inside, done = threading.Event(), threading.Event()
@@ -531,10 +576,13 @@ def test_a_thread_waits_for_another_no_longer_than_for_the_server(clock):
         inside.wait()
         try:
             assert mark(guard, 1) == "store_unavailable"
+            if closes:
+                store.close()
         finally:
             done.set()
             first.join()
-        assert [mark(guard, 0), mark(guard, 1)] == ["replayed", 0]
+        expected = ["store_unavailable"] * 2 if closes else ["replayed", 0]
+        assert [mark(guard, 0), mark(guard, 1)] == expected
 
 
 # Answers that do not fit the question.

@@ -29,6 +29,18 @@ from envelope.stream import Stream
 ROOT = Path(__file__).parents[2]
 
 
+def give_digests(database):
+    """Give each row the digest that it should have."""
+    for (table,) in database.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table'"
+    ).fetchall():
+        rows = database.execute(f"SELECT * FROM {table}").fetchall()
+        database.execute(f"DELETE FROM {table}")
+        for row in rows:
+            marks = ", ".join("?" * len(row))
+            database.execute(f"INSERT INTO {table} VALUES ({marks})", module._row(*row[:-1]))
+
+
 class Faulty:
     """A connection that fails at a statement, before or after running it.
 
@@ -527,11 +539,14 @@ class TestTheFile:
             "DROP TABLE stream",
         ],
     )
-    def test_what_no_store_would_write_is_refused(self, life, path, damage):
+    @pytest.mark.parametrize("has_digest", [False, True])
+    def test_what_no_store_would_write_is_refused(self, life, path, damage, has_digest):
         life.mark(0)
         life.store.close()
         with sqlite3.connect(path) as database:
             database.execute(damage)
+            if has_digest:
+                give_digests(database)
         database.close()
         with pytest.raises(StoreFileError, match="cannot be used"):
             SQLiteReplayStore(path)
