@@ -42,7 +42,7 @@ class Policy:
         accept_own: accept envelopes of the receiver's own identities, for
             processes that share one. Envelopes of streams that this very
             process began are refused all the same.
-        max_age: seconds, above 0, at most a day. Older envelopes are ``stale``.
+        max_age: seconds, a millisecond to a day. Older envelopes are ``stale``.
             30 s is above queueing delays and clock error.
         max_future: seconds, 0 to 60. Envelopes further ahead are ``future``. It
             is also the pause of a cold start (SPEC 8.7), hence small.

@@ -72,7 +72,7 @@ class Peer:
     begins: int = field(init=False, repr=False, compare=False)
     """``not_before`` in Unix microseconds; 0 if None."""
     ends: int = field(init=False, repr=False, compare=False)
-    """``not_after`` in Unix microseconds; beyond all times if None or revoked."""
+    """``not_after`` in Unix microseconds; beyond all times if None."""
 
     def __post_init__(self) -> None:
         """Check and normalise every field."""

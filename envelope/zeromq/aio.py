@@ -16,7 +16,7 @@ from typing import Any, Self
 import zmq
 import zmq.asyncio
 
-from envelope.errors import UsageError
+from envelope.errors import StoreUnavailableError, UsageError
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
@@ -107,6 +107,7 @@ class SecureSocket:
                 patience.left()
             except zmq.Again:
                 return False
+            await asyncio.sleep(0.001)  # With a short RCVTIMEO this would not stop turning.
 
     def _patience(self, flags: int) -> Patience:
         self._seam.check_receives()
@@ -129,10 +130,15 @@ class SecureSocket:
                     if self._seam.pending:
                         break
                     await self.socket.poll(patience.left())
-            if self._is_remote:
-                is_ready = await self._open_in_thread(strict=strict)
-            else:
-                is_ready = self._seam.open(strict=strict)
+            try:
+                if self._is_remote:
+                    is_ready = await self._open_in_thread(strict=strict)
+                else:
+                    is_ready = self._seam.open(strict=strict)
+            except StoreUnavailableError:
+                # Whoever tries again at once must not starve the other tasks of the loop.
+                await asyncio.sleep(0)
+                raise
             if is_ready:
                 return
             patience.refuse()

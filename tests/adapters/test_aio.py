@@ -8,6 +8,8 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from envelope.errors import StoreUnavailableError
+from envelope.replay import MemoryReplayStore
 from envelope.zeromq import SecureSocket, aio
 
 
@@ -185,3 +187,51 @@ class TestClosing:
         with pytest.raises(ZeroDivisionError), SecureSocket(socket, opener=world.opener()):
             raise ZeroDivisionError
         assert socket.closed
+
+
+def test_a_loop_that_tries_again_at_once_in_an_outage_lets_other_tasks_run(world):
+    class Broken(MemoryReplayStore):
+        def guard(self, domain, sender, context):
+            raise StoreUnavailableError
+
+    async def run():
+        context = zmq.asyncio.Context()
+        push, pull = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+        push.bind("inproc://outage")
+        pull.connect("inproc://outage")
+        bob = aio.SecureSocket(pull, opener=world.opener(replay=Broken(first_life=True)))
+        await push.send(world.sealer().seal(b"x"))
+        others = asyncio.ensure_future(asyncio.sleep(0))
+        try:
+            tried = 0
+            while not others.done():
+                with pytest.raises(StoreUnavailableError):
+                    await bob.recv()
+                tried += 1
+                assert tried < 100
+        finally:
+            context.destroy(linger=0)
+
+    asyncio.run(run())
+
+
+def test_poll_waits_as_long_as_it_is_told_though_the_socket_has_a_shorter_timeout(world):
+    async def run():
+        context = zmq.asyncio.Context()
+        push, pull = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+        push.bind("inproc://poll")
+        pull.connect("inproc://poll")
+        pull.rcvtimeo = 0
+        bob = aio.SecureSocket(pull, opener=world.opener())
+        try:
+            assert await bob.poll(0) is False
+            assert await bob.poll(1) is False
+            polling = asyncio.ensure_future(bob.poll(5000))
+            await asyncio.sleep(0)
+            await push.send(world.sealer().seal(b"x"))
+            assert await polling is True
+            assert (await bob.recv()).payload == b"x"
+        finally:
+            context.destroy(linger=0)
+
+    asyncio.run(run())
