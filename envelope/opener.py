@@ -259,9 +259,13 @@ class Opener:
                 results.append(self._refused(error, frames[-1]))
                 continue
             results.append([])
-            of_sender = held.setdefault(sender.guard, _Held([], []))
-            mark = Mark(header.stream, header.sequence, header.sent_at, expected=False)
-            of_sender.marks.append(mark)
+            of_sender = held.get(sender.guard)
+            if of_sender is None:
+                of_sender = held[sender.guard] = _Held([], [])
+            is_expected = False
+            of_sender.marks.append(
+                Mark(header.stream, header.sequence, header.sent_at, is_expected)
+            )
             of_sender.rest.append((index, verified, read))
         limits = self.policy.max_streams, self.policy.window, self._watch.last - self._keep
         batches = [Batch(guard, one.marks, *limits) for guard, one in held.items()]

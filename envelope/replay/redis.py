@@ -489,7 +489,7 @@ def _settle(
     """
     results: list[Result] = []
     _, marks, full_at, window, before = batch
-    remember = guard.local.mark
+    remember, may_owe = guard.local.mark, bool(guard.owed)
     for mark, outcome in zip(marks, outcomes, strict=True):
         result: Result = outcome
         if isinstance(outcome, int):
@@ -511,7 +511,7 @@ def _settle(
                 except RejectedError as error:
                     if sent_at <= guard.local.cold or isinstance(error, ReplayedError):
                         result = error.with_traceback(None)
-                if guard.owed:
+                if may_owe:
                     guard.owed.pop(mark, None)
         results.append(result)
     return results
