@@ -63,6 +63,13 @@ def mark(guard, sequence, sent_at=START, *, stream=STREAM, **options):
         return error.code
 
 
+def free_port():
+    """Return a port on loopback that nobody has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 def marks_of(*sequences):
     return [Mark(STREAM, sequence, START, False) for sequence in sequences]
 
@@ -182,11 +189,9 @@ def test_tls_is_by_url_and_checks_who_answers(tmp_path):
     stranger.cert_pem.write_to_path(paths[1])
     certificate.cert_chain_pems[0].write_to_path(paths[2])
     certificate.private_key_pem.write_to_path(paths[3])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = [
-        *("--bind", "127.0.0.1", "--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--bind", "127.0.0.1", "--tls-port", port, "--tls-auth-clients", "no"),
         *("--tls-cert-file", str(paths[2]), "--tls-key-file", str(paths[3])),
         *("--tls-ca-cert-file", str(paths[0])),
     ]
@@ -237,6 +242,36 @@ def test_a_server_that_starts_again_has_lost_what_it_knew(server, clock, caplog)
             assert mark(guard, 1, cold + 4 * SECOND, expected=True) == 1
             assert mark(guard, 3, cold + 4 * SECOND + 1) == 1
         assert "began anew" in caplog.text
+
+
+@pytest.mark.audit("A3", "R2")
+def test_a_replica_that_takes_over_begins_anew_with_what_it_has(tmp_path, clock):
+    for name in ("master", "replica"):
+        (tmp_path / name).mkdir()
+    port = free_port()
+    near = ("--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
+    with (
+        LocalRedis(tmp_path / "master", *near, "--port", port) as master,
+        LocalRedis(tmp_path / "replica", *near, "--replicaof", "127.0.0.1", port) as replica,
+        admin(master) as first,
+        admin(replica) as second,
+    ):
+        name = shared_redis.namespace()
+        shared_redis.bear(master.url, name)
+        with TimedStore(master.url, clock=clock, namespace=name) as store:
+            assert mark(orders(store), 0) == 0
+            while not first.wait(1, 1000):  # Until the replica has it.
+                pass
+        master.kill()
+        with pytest.raises(StoreUnavailableError, match="role:master"):
+            TimedStore(replica.url, clock=clock, namespace=name)
+        second.replicaof("NO", "ONE")
+        with TimedStore(replica.url, clock=clock, namespace=name) as store:
+            guard = orders(store)
+            assert [mark(guard, 0), mark(guard, 1)] == ["before_start"] * 2
+            clock.advance(5)
+            assert mark(guard, 2, clock()) == 1
+            assert guard.gaps().accepted == 2  # It has what was replicated.
 
 
 @pytest.mark.audit("R2")
