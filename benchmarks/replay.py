@@ -152,17 +152,22 @@ def through_server(rounds: int, folder: Path) -> Iterator[Line]:
             sleep(0.05)
             sealers = [Sealer(one, context=CONTEXT) for one in senders[:several]]
             ratios = [against(memory, shared, sealers, is_batch=is_batch) for _ in range(rounds)]
-            ratio = statistics.median(ratios)
+            ratio, usual = (statistics.median(one) for one in zip(*ratios, strict=True))
             yield Line(
                 f"open through Redis: {what}",
-                f"{ratio:.3f} of memory ({min(ratios):.3f} to {max(ratios):.3f})",
+                f"{ratio:.3f} of memory by minima, {usual:.3f} by medians",
                 f"{bar}" if bar else "stated",
                 not bar or ratio <= bar,
             )
 
 
-def against(memory: Opener, shared: Opener, sealers: list[Sealer], *, is_batch: bool) -> float:
-    """Return the time of a batch through a shared store, of that through memory; medians."""
+def against(
+    memory: Opener, shared: Opener, sealers: list[Sealer], *, is_batch: bool
+) -> tuple[float, float]:
+    """Return a batch's time through a shared store, of that through memory.
+
+    By the minima, which the machine's own waking up disturbs least, and by the medians.
+    """
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(250):
         sent = [sealers[n % len(sealers)].seal(b"x" * 256) for n in range(BATCH)]
@@ -179,7 +184,7 @@ def against(memory: Opener, shared: Opener, sealers: list[Sealer], *, is_batch: 
             for data in sent:
                 shared.open(data)
         times[1].append(perf_counter() - start)
-    return statistics.median(times[1]) / statistics.median(times[0])
+    return min(times[1]) / min(times[0]), statistics.median(times[1]) / statistics.median(times[0])
 
 
 def fill(guards: Callable[[int], ReplayGuard]) -> None:

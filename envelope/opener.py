@@ -83,15 +83,23 @@ _Verified = tuple[
 addressed and its entry, HEAD, BIND's digest, the body, the body's digest, and now. A
 plain tuple: it is made for every envelope."""
 _Read = tuple[list[bytes], bytes | None, bytes | None]
-"""Payloads, the place of the AEAD key in the cache, the AEAD key."""
+"""Payloads, the place of the AEAD key in the cache, the AEAD key; None if the body is it."""
 _NOTHING: Final[_Read] = ([], None, None)
+_PENDING: Final[list[Message]] = []
+"""Holds a place among results."""
 
 
 class _Held(NamedTuple):
-    """What of one sender waits to be marked, and what is needed after that."""
+    """What of one sender waits to be marked, and what is needed after that.
+
+    Few objects for each envelope: what waits is what the garbage collector looks at.
+    """
 
     marks: list[Mark]
-    rest: list[tuple[int, _Verified, _Read]]
+    places: list[int]
+    """In the batch."""
+    verified: list[_Verified]
+    read: list[_Read | None]
 
 
 class Opener:
@@ -243,37 +251,36 @@ class Opener:
         """
         if type(arrivals) not in (list, tuple):
             raise UsageError("arrivals is a list of lists of frames")
-        whole = [check_bound(frames) for frames in arrivals]
-        if not all(whole):
+        if not all(map(check_bound, arrivals)):
             raise UsageError("an arrival has at least one frame, the envelope")
         results: list[list[Message] | RejectedError] = []
         held: dict[ReplayGuard, _Held] = {}
-        for index, frames in enumerate(whole):
+        for index, frames in enumerate(arrivals):
             try:
-                verified = self._check(frames[-1], frames[:-1], None, BUNDLE)
+                verified = self._check(frames[-1], tuple(frames[:-1]), None, BUNDLE)
                 sender, header = verified[0], verified[1]
                 if sender.tally is None:
                     self._senders.meet(sender)
-                read = self._read(verified)
+                read = self._read(verified) if header.kind == SEALED or header.flags else None
             except RejectedError as error:
                 results.append(self._refused(error, frames[-1]))
                 continue
-            results.append([])
-            of_sender = held.get(sender.guard)
-            if of_sender is None:
-                of_sender = held[sender.guard] = _Held([], [])
+            results.append(_PENDING)
+            one = held.get(sender.guard)
+            if one is None:
+                one = held[sender.guard] = _Held([], [], [], [])
             is_expected = False
-            of_sender.marks.append(
-                Mark(header.stream, header.sequence, header.sent_at, is_expected)
-            )
-            of_sender.rest.append((index, verified, read))
+            one.marks.append(Mark(header.stream, header.sequence, header.sent_at, is_expected))
+            one.places.append(index)
+            one.verified.append(verified)
+            one.read.append(read)
         limits = self.policy.max_streams, self.policy.window, self._watch.last - self._keep
         batches = [Batch(guard, one.marks, *limits) for guard, one in held.items()]
         for one, marked in zip(held.values(), self.replay.mark_each(batches), strict=True):
-            for (index, verified, read), result in zip(one.rest, marked, strict=True):
+            for result, index, verified, read in zip(marked, *one[1:], strict=True):
                 if isinstance(result, RejectedError):
                     result.verified = True
-                    results[index] = self._refused(result, whole[index][-1])
+                    results[index] = self._refused(result, arrivals[index][-1])
                 else:
                     results[index] = self._hand_over(verified, read, result)
         return results
@@ -385,8 +392,10 @@ class Opener:
         # The first that is known of a sender: its signature. From here on it is counted.
         if sender.tally is None:
             self._senders.meet(sender)
+        read: _Read | None = None
         try:
-            read = self._read(verified)
+            if header.kind == SEALED or header.flags:
+                read = self._read(verified)
             # 11: mark.
             skipped = sender.guard.mark(
                 header.stream,
@@ -427,10 +436,10 @@ class Opener:
             raise
         return [body], cache_key, aead_key
 
-    def _hand_over(self, verified: _Verified, read: _Read, skipped: int) -> list[Message]:
+    def _hand_over(self, verified: _Verified, read: _Read | None, skipped: int) -> list[Message]:
         """Step 12 of SPEC 7.2: caches, counters, delivery."""
-        sender, header, bound, _, head, _, _, digest, _ = verified
-        payloads, cache_key, aead_key = read
+        sender, header, bound, _, head, _, body, digest, _ = verified
+        payloads, cache_key, aead_key = ([body], None, None) if read is None else read
         if (bound and bound not in sender.bound) or (
             cache_key is not None and cache_key not in sender.keys
         ):

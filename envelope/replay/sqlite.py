@@ -24,11 +24,13 @@ import hashlib
 import itertools
 import json
 import logging
+import operator
 import os
 import sqlite3
 import stat
+import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -94,6 +96,8 @@ class Zone(NamedTuple):
     until: int
 
 
+_pack_integers: Final = struct.Struct(">8q").pack
+
 MAX_CHANGED: Final = 2048
 """Streams noted as changed; beyond, those that are forgotten already are left out."""
 
@@ -112,6 +116,32 @@ def _checked(row: tuple[object, ...]) -> list[Any]:
     if _row(*row[:-1]) != row:
         raise ValueError("a row that is damaged")
     return list(row[:-1])
+
+
+def _stream_digest(row: Sequence[Any]) -> bytes:
+    """Return the digest of a stream's row; there are many of these.
+
+    Raises:
+        ValueError, TypeError: no such row.
+    """
+    number, stream, *integers, ring = row
+    try:
+        packed = _pack_integers(number, *integers)
+    except struct.error:
+        raise ValueError("a stream that is none") from None
+    return hashlib.blake2b(packed + stream + ring, digest_size=8).digest()
+
+
+def _checked_stream(row: tuple[Any, ...]) -> tuple[bytes, Remembered]:
+    """Return the id and the memory of a stream.
+
+    Raises:
+        ValueError, TypeError: they are not what was written.
+    """
+    *values, digest = row
+    if _stream_digest(values) != digest:
+        raise ValueError("a stream that is damaged")
+    return row[1], Remembered._make(values[2:])
 
 
 def _around(time: int) -> Zone:
@@ -224,7 +254,10 @@ class DurableGuard:
         )
         database.executemany(
             "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [_row(number, one, *memory.remembered(one)) for one in self._changed & known],
+            [
+                (*row, _stream_digest(row))
+                for row in ((number, one, *memory.remembered(one)) for one in self._changed & known)
+            ],
         )
 
     def written(self) -> None:
@@ -237,7 +270,7 @@ class DurableGuard:
         self._changed = set()
 
     def restore(
-        self, floor: int, figures: list[int], known: list[tuple[bytes, Remembered]]
+        self, floor: int, figures: list[int], known: Iterable[tuple[bytes, Remembered]]
     ) -> None:
         """Take up what the file has; see ``Guard.restore``."""
         self._memory.restore(floor, figures, known)
@@ -518,17 +551,22 @@ class SQLiteReplayStore(ReplayStore):
             database.executemany(
                 "INSERT INTO zone VALUES (?, ?, ?, ?)", [_row(*zone, 1) for zone in dead]
             )
-        rows: dict[int, list[tuple[bytes, Remembered]]] = {}
-        for place, stream, *fields in map(_checked, database.execute("SELECT * FROM stream")):
-            rows.setdefault(place, []).append((stream, Remembered(*fields)))
-        places = database.execute("SELECT * FROM place ORDER BY id")
-        for number, domain, sender, context, floor, figures in map(_checked, places):
+        places: dict[object, tuple[DurableGuard, int, list[int]]] = {}
+        for row in database.execute("SELECT * FROM place ORDER BY id"):
+            number, domain, sender, context, floor, figures = _checked(row)
             if [*map(type, (number, domain, sender, context))] != [int, str, bytes, str]:
                 raise ValueError("a place that is none")
             guard = self._add((domain, sender, context), number)
-            guard.restore(_as_time(floor), json.loads(figures), rows.pop(number, []))
-        if rows:
-            raise ValueError("streams of places that are not there")
+            places[number] = guard, _as_time(floor), json.loads(figures)
+        # One by one: a hundred thousand rows at once would keep the garbage collector busy.
+        streams = database.execute("SELECT * FROM stream ORDER BY place, id")
+        for number, some in itertools.groupby(streams, key=operator.itemgetter(0)):
+            if number not in places:
+                raise ValueError("streams of places that are not there")
+            guard, floor, figures = places.pop(number)
+            guard.restore(floor, figures, map(_checked_stream, some))
+        for guard, floor, figures in places.values():
+            guard.restore(floor, figures, ())
 
     def __repr__(self) -> str:
         """Return the file."""
