@@ -32,7 +32,7 @@ import struct
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from envelope import clock as clocks
 from envelope import stream as streams
@@ -47,27 +47,17 @@ from envelope.errors import (
 from envelope.forks import process
 from envelope.keyfile import sync_folder
 from envelope.policy import Policy
+from envelope.replay import zones
 from envelope.replay.guard import NEVER, Gaps, Guard, Remembered
 from envelope.replay.lockfile import LockFile
 from envelope.replay.store import ReplayStore
+from envelope.replay.zones import Zone
 
 _log = logging.getLogger("envelope.replay")
 
 APPLICATION_ID: Final = 0x454E5652
 """ENVR, by which a foreign database is told."""
 SCHEMA_VERSION: Final = 1
-
-BEHIND: Final = 2 * clocks.SECOND
-AHEAD: Final = clocks.SECOND
-"""A zone reaches from two seconds before its middle to one second after: about one
-commit a second for what is sent now, and three seconds of stamps lost by a crash."""
-MAX_ZONES: Final = 16
-"""Open at once: now, and senders that lag behind by different times. Beyond, the two
-nearest become one."""
-LINGER: Final = 2 * clocks.SECOND
-"""How long a zone stays open that is not used."""
-MAX_DEAD: Final = 64
-"""Dead zones remembered, some crashes each; beyond, the oldest raise ``cold``."""
 
 _SCHEMA: Final = (
     """CREATE TABLE store (cold INTEGER NOT NULL, life BLOB NOT NULL, digest BLOB NOT NULL)""",
@@ -87,13 +77,6 @@ _SCHEMA: Final = (
         top INTEGER NOT NULL, ring BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (place, id)
     ) WITHOUT ROWID""",
 )
-
-
-class Zone(NamedTuple):
-    """The times later than ``after``, up to and with ``until``; Unix microseconds."""
-
-    after: int
-    until: int
 
 
 _pack_integers: Final = struct.Struct(">8q").pack
@@ -144,15 +127,6 @@ def _checked_stream(row: tuple[Any, ...]) -> tuple[bytes, Remembered]:
     return row[1], Remembered._make(values[2:])
 
 
-def _around(time: int) -> Zone:
-    return Zone(time - BEHIND, time + AHEAD)
-
-
-def _find(zones: Iterable[Zone], sent_at: int) -> Zone | None:
-    """Return the first zone that a time lies in, or None."""
-    return next((zone for zone in zones if zone.after < sent_at <= zone.until), None)
-
-
 class DurableGuard:
     """A Guard each of whose marks the file covers. Thread-safe by the store's lock."""
 
@@ -180,7 +154,7 @@ class DurableGuard:
         self._memory.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
 
     def _check_dead(self, stream: bytes, sent_at: int) -> None:
-        if _find(self._store.dead, sent_at) and not self._memory.is_younger(stream):
+        if zones.find(self._store.dead, sent_at) and not self._memory.is_younger(stream):
             raise BeforeStartError(
                 "stamped around an end of this receiver that was not clean; it may have been "
                 "accepted then"
@@ -337,7 +311,7 @@ class SQLiteReplayStore(ReplayStore):
         self._life_id = os.urandom(16)
         """In the file, it says whose the file is."""
         self.dirty: list[DurableGuard] = []
-        self.zone = _NO_ZONE
+        self.zone = zones.NO_ZONE
         """The open zone that was used last; most envelopes lie in it."""
         self._others: tuple[Zone, ...] = ()
         self._used: dict[Zone, int] = {}
@@ -398,7 +372,7 @@ class SQLiteReplayStore(ReplayStore):
             StoreUnavailableError: the disk did not take it.
         """
         self.check_usable()  # Another thread may have closed it meanwhile.
-        other = _find(self._others, sent_at)
+        other = zones.find(self._others, sent_at)
         if other is not None:
             # What comes next is likely to lag as much: look there first.
             rest = [zone for zone in self._others if zone is not other]
@@ -407,36 +381,36 @@ class SQLiteReplayStore(ReplayStore):
             return
         now = self._clock()
         used = self._still_used(now, sent_at)
-        ahead = now + AHEAD // 2
-        if not _find(used, ahead):
-            used[_around(now)] = now
-        if not _find(used, sent_at):
-            used[_around(sent_at)] = now
-        _merge(used)
-        first = _find(used, sent_at)
+        ahead = now + zones.AHEAD // 2
+        if not zones.find(used, ahead):
+            used[zones.around(now)] = now
+        if not zones.find(used, sent_at):
+            used[zones.around(sent_at)] = now
+        zones.merge(used)
+        first = zones.find(used, sent_at)
         assert first is not None
         self._commit(first, tuple(zone for zone in used if zone is not first))
         self._used = used
 
     def _still_used(self, now: int, sent_at: int) -> dict[Zone, int]:
         """Return the open zones that were used lately, cut off below what came lately."""
-        lows = [(at, low) for at, low in self._lows if abs(now - at) <= LINGER]
+        lows = [(at, low) for at, low in self._lows if abs(now - at) <= zones.LINGER]
         self._lows = [*lows, (now, min(self.lowest, sent_at))]
         self.lowest = clocks.MAX_TIME
-        floor = min(low for _, low in self._lows) - BEHIND
-        if self.zone is not _NO_ZONE:
+        floor = min(low for _, low in self._lows) - zones.BEHIND
+        if self.zone is not zones.NO_ZONE:
             self._used[self.zone] = now
         return {
             Zone(max(zone.after, floor), zone.until): at
             for zone, at in self._used.items()
-            if abs(now - at) <= LINGER and zone.until > floor
+            if abs(now - at) <= zones.LINGER and zone.until > floor
         }
 
     def _commit(self, zone: Zone, others: tuple[Zone, ...]) -> None:
         """Write all that has changed, and replace the open zones."""
         # From here until success no zone may be relied on: a commit that fails may
         # still have reached the disk, and have replaced those that were there.
-        self.zone, self._others, self._used = _NO_ZONE, (), {}
+        self.zone, self._others, self._used = zones.NO_ZONE, (), {}
         try:
             with _transaction(self._database) as database:
                 [(_, life, _)] = database.execute("SELECT * FROM store").fetchall()
@@ -447,7 +421,7 @@ class SQLiteReplayStore(ReplayStore):
                 database.execute("DELETE FROM zone WHERE NOT is_dead")
                 database.executemany(
                     "INSERT INTO zone VALUES (?, ?, ?, ?)",
-                    [_row(*one, 0) for one in (zone, *others) if one is not _NO_ZONE],
+                    [_row(*one, 0) for one in (zone, *others) if one is not zones.NO_ZONE],
                 )
         except (sqlite3.Error, OSError, ValueError) as error:
             raise StoreUnavailableError(f"cannot write {self.path}: {error}") from None
@@ -472,7 +446,7 @@ class SQLiteReplayStore(ReplayStore):
                 return
             self.is_inside = True
             try:
-                self._commit(_NO_ZONE, ())
+                self._commit(zones.NO_ZONE, ())
             except StoreUnavailableError as error:
                 _log.error("closing: %s; the next start will be as after a crash", error.detail)
             finally:
@@ -541,8 +515,8 @@ class SQLiteReplayStore(ReplayStore):
         """Take up the checkpoint; zones that were left open die at once."""
         [row] = database.execute("SELECT * FROM store").fetchall()
         cold, _ = _checked(row)
-        zones = [Zone(*_checked(row)[:2]) for row in database.execute("SELECT * FROM zone")]
-        dead, self._cold = _bury(zones, _as_time(cold))
+        left = [Zone(*_checked(row)[:2]) for row in database.execute("SELECT * FROM zone")]
+        dead, self._cold = zones.bury(left, _as_time(cold))
         self.dead = tuple(dead)
         with _transaction(database):
             database.execute("DELETE FROM store")
@@ -565,16 +539,13 @@ class SQLiteReplayStore(ReplayStore):
                 raise ValueError("streams of places that are not there")
             guard, floor, figures = places.pop(number)
             guard.restore(floor, figures, map(_checked_stream, some))
-        for guard, floor, figures in places.values():
-            guard.restore(floor, figures, ())
+        if places:
+            raise ValueError("places that have lost their streams")
 
     def __repr__(self) -> str:
         """Return the file."""
         return f"<SQLiteReplayStore {os.fspath(self.path)}>"
 
-
-_NO_ZONE: Final = Zone(0, -1)
-"""Holds no time."""
 
 _open_stores: set[SQLiteReplayStore] = set()
 """Kept until they are closed: a normal end of the program closes them."""
@@ -653,30 +624,6 @@ def _as_time(value: object) -> int:
     if type(value) is not int or not NEVER <= value < 2 * clocks.MAX_TIME:
         raise ValueError("a time that is none")
     return value
-
-
-def _merge(used: dict[Zone, int]) -> None:
-    """Make one of the two nearest zones until there are not too many."""
-    while len(used) > MAX_ZONES:
-        zones = sorted(used)
-        left, right = min(itertools.pairwise(zones), key=lambda two: two[1].after - two[0].until)
-        both = Zone(left.after, max(left.until, right.until))
-        used[both] = max(used.pop(left), used.pop(right))
-
-
-def _bury(zones: Iterable[Zone], cold: int) -> tuple[list[Zone], int]:
-    """Return dead zones, merged and few, and ``cold``, raised to those left out."""
-    merged: list[Zone] = []
-    for zone in sorted(zones):
-        if type(zone.after) is not int or type(zone.until) is not int:
-            raise ValueError("a zone that is none")
-        if merged and zone.after <= merged[-1].until:
-            merged[-1] = Zone(merged[-1].after, max(merged[-1].until, zone.until))
-        else:
-            merged.append(zone)
-    while len(merged) > MAX_DEAD:
-        cold = max(cold, merged.pop(0).until)
-    return [zone for zone in merged if zone.until > cold], cold
 
 
 _forking = threading.local()

@@ -24,7 +24,7 @@ from envelope import StoreFileError, UsageError
 from envelope.errors import StoreUnavailableError
 from envelope.replay import SQLiteReplayStore
 from envelope.replay import sqlite as module
-from envelope.replay.sqlite import AHEAD, BEHIND, MAX_DEAD, MAX_ZONES, Zone
+from envelope.replay.zones import AHEAD, BEHIND, MAX_DEAD, MAX_ZONES, Zone, bury
 from envelope.stream import Stream
 
 ROOT = Path(__file__).parents[2]
@@ -215,11 +215,11 @@ class TestCrash:
 
     def test_very_many_crashes_raise_the_cold_start_instead(self):
         zones = [Zone(10 * n, 10 * n + 3) for n in range(MAX_DEAD + 2)]
-        dead, cold = module._bury(zones, -1)
+        dead, cold = bury(zones, -1)
         assert len(dead) == MAX_DEAD
         assert cold == zones[1].until
-        assert module._bury([Zone(0, 5), Zone(3, 9), Zone(9, 12)], 2) == ([Zone(0, 12)], 2)
-        assert module._bury([Zone(0, 5)], 5) == ([], 5)
+        assert bury([Zone(0, 5), Zone(3, 9), Zone(9, 12)], 2) == ([Zone(0, 12)], 2)
+        assert bury([Zone(0, 5)], 5) == ([], 5)
 
     def test_a_stream_that_this_process_began_later_is_not_held_up(self, life):
         life.mark(0)
@@ -536,6 +536,7 @@ class TestTheFile:
             "UPDATE stream SET ring = 'x'",
             "UPDATE stream SET id = 'aaaabbbbccccdddd'",
             "DELETE FROM place",
+            "DELETE FROM stream",
             "UPDATE stream SET ring = x'00'",
             "UPDATE stream SET size = 63",
             "UPDATE stream SET top = -1",
