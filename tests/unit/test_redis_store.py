@@ -245,6 +245,22 @@ def test_a_server_that_starts_again_has_lost_what_it_knew(server, clock, caplog)
 
 
 @pytest.mark.audit("A3", "R2")
+def test_a_server_that_starts_from_its_disk_has_lost_what_came_after(server, clock):
+    with born(server.url, clock) as store, admin(server) as client:
+        guard = orders(store)
+        assert mark(guard, 0) == 0
+        client.save()
+        assert mark(guard, 1) == 0
+        server.kill()
+        server.start()
+        with TimedStore(server.url, clock=clock, namespace=store.namespace) as other:
+            assert orders(other).gaps().accepted == 1  # It has a memory, an old one.
+            assert [mark(orders(other), n) for n in range(3)] == ["before_start"] * 3
+            clock.advance(5)
+            assert mark(orders(other), 3, clock()) == 2
+
+
+@pytest.mark.audit("A3", "R2")
 def test_a_replica_that_takes_over_begins_anew_with_what_it_has(tmp_path, clock):
     for name in ("master", "replica"):
         (tmp_path / name).mkdir()
