@@ -293,3 +293,24 @@ Receivers.TestCase.settings = settings(
 @pytest.mark.audit("A3", "A19", "A23", "R2", "R3", "R6")
 class TestShared(Receivers.TestCase):
     """Hypothesis runs the machine."""
+
+
+@pytest.mark.audit("R1")
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize(
+    "order",
+    [[*range(300)], [*range(72), 79, *range(72, 79)], [*range(32), 95, *range(72, 95), *range(40)]],
+)
+def test_the_ring_is_cleared_where_the_top_comes_to(order, batch):
+    model, name = Guard(cold=-1, birth=0), b"n" * 16
+    limits = {"full_at": 1, "window": 64, "expected": False, "forget_before": -1}
+    with fresh(FakeClock()) as store:
+        guard = store.guard("home", SENDERS[0], "orders")
+        for at in range(0, len(order), batch):
+            some = order[at : at + batch]
+            marks = [Mark(name, sequence, START, False) for sequence in some]
+            guard.local = Guard(cold=-1, birth=0)
+            results = store.mark_each([Batch(guard, marks, 1, 64, -1)])[0]
+            codes = [getattr(one, "code", one) for one in results]
+            assert codes == [verdict(model, (name, one, START), limits) for one in some]
+        assert guard.state() == model.state()
