@@ -8,12 +8,13 @@ from envelope.errors import (
     EnvelopeError,
     KeyFileError,
     RejectedError,
+    RequestError,
     StoreFileError,
     TrustFileError,
     UsageError,
 )
 from envelope.identity import Identity, PublicIdentity
-from envelope.message import Message, message_id
+from envelope.message import Message, message_id, recipients_of
 from envelope.node import Node
 from envelope.opener import Opener
 from envelope.policy import Policy
@@ -34,6 +35,7 @@ __all__ = [
     "Policy",
     "PublicIdentity",
     "RejectedError",
+    "RequestError",
     "Sealer",
     "SenderStats",
     "Stats",
@@ -42,4 +44,5 @@ __all__ = [
     "TrustStore",
     "UsageError",
     "message_id",
+    "recipients_of",
 ]

@@ -20,6 +20,8 @@ MAX_DEPTH: Final = 32
 """Levels of nesting; what people send has fewer than ten."""
 
 _NOT_A_BUNDLE: Final = "the payload is not a bundle in its one encoding"
+_NOT_FRAMES: Final = "the payload is not an array of frames in its one encoding"
+_EMPTY: Final = b"\x90"
 _NOT_AN_OBJECT: Final = "the payload is not an object in its one encoding"
 
 
@@ -52,6 +54,28 @@ def decode_bundle(packed: bytes) -> list[bytes]:
         del packed  # Whoever reports errors with the values of variables reports no payload.
         raise MalformedError(_NOT_A_BUNDLE)
     return payloads
+
+
+def encode_frames(frames: Sequence[bytes]) -> bytes:
+    """Pack the frames of one message into one payload (SPEC 10.3).
+
+    Raises:
+        UsageError: too many, or not bytes.
+    """
+    return _EMPTY if type(frames) in (list, tuple) and not frames else encode_bundle(frames)
+
+
+def decode_frames(packed: bytes) -> list[bytes]:
+    """Unpack what ``encode_frames`` packed.
+
+    Raises:
+        MalformedError: anything else.
+    """
+    frames = [] if packed == _EMPTY else _unpack(packed)
+    if frames is None:
+        del packed  # As in decode_bundle.
+        raise MalformedError(_NOT_FRAMES)
+    return frames
 
 
 def _unpack(packed: bytes) -> list[bytes] | None:

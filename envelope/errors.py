@@ -3,7 +3,7 @@
 Rules of this file:
 
 - ``UsageError``, ``KeyFileError`` and ``StoreFileError`` are of this end and say what
-  to do.
+  to do. ``RequestError`` says what became of a request, as far as it is known.
 - ``RejectedError`` is what a received envelope can do wrong. Each subclass has a
   stable ``code`` (SPEC 12), which vectors, counters, logs and documents share.
 - ``Opener.open`` raises nothing else for any bytes at all; anything else is a bug.
@@ -16,6 +16,10 @@ Rules of this file:
     |   +-- TrustFileError         a trust file that cannot be used
     +-- KeyFileError               an identity on disk that cannot be used
     +-- StoreFileError             a replay store on disk that cannot be used
+    +-- RequestError               a request without a reply
+    |   +-- RequestTimeoutError    none came in time (also a TimeoutError)
+    |   +-- RequestRefusedError    it was refused, and may have been executed before
+    |   +-- RequestDoneError       it was executed, and its reply is kept no more
     +-- RejectedError              a received envelope was refused
         +-- TooLargeError          too_large
         +-- MalformedError         malformed
@@ -65,6 +69,25 @@ class KeyFileError(EnvelopeError):
 
 class StoreFileError(EnvelopeError):
     """A replay store on disk that is in use, damaged, unsafe or not one."""
+
+
+class RequestError(EnvelopeError):
+    """A request got no reply. Unless it says otherwise, it may have been executed."""
+
+
+class RequestTimeoutError(RequestError, TimeoutError):
+    """No reply came in time; whether the request was executed is not known."""
+
+
+class RequestRefusedError(RequestError):
+    """The answerer refused it, and cannot know whether it was executed before (SPEC 16.5).
+
+    Both ends know each other's clock now: another request will be heard.
+    """
+
+
+class RequestDoneError(RequestError):
+    """It was executed, once, and the answerer keeps its reply no more (SPEC 16.3)."""
 
 
 class RejectedError(EnvelopeError):

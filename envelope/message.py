@@ -51,10 +51,27 @@ def message_id(data: bytes, index: int = 0) -> bytes:
     return _identify(data[: header.body], body_digest(body), index)
 
 
+def recipients_of(data: bytes) -> tuple[bytes, ...]:
+    """Return the key ids that an envelope is addressed to, none for everyone (SPEC 4.2).
+
+    Whoever sent a request accepts its reply from these. It proves nothing by itself.
+
+    Raises:
+        MalformedError, VersionError, UsageError: as ``message_id``.
+    """
+    if type(data) is not bytes:
+        raise UsageError("an envelope is bytes")
+    header = wire.decode(data)
+    start, step = header.key_block, wire.KEY_ID_SIZE
+    if header.kind == wire.SEALED:
+        start, step = start + wire.KEYS_SIZE, wire.ENTRY_SIZE
+    return tuple(data[at : at + wire.KEY_ID_SIZE] for at in range(start, header.body, step))
+
+
 class Arrival:
     """What all messages of one envelope share; filled by the opener."""
 
-    __slots__ = ("body", "bound", "context", "head", "header", "sender", "skipped")
+    __slots__ = ("body", "bound", "context", "head", "header", "route", "sender", "skipped")
 
     def __init__(  # noqa: PLR0913, PLR0917 (on the hot path: positional, no wrapping)
         self,
@@ -73,6 +90,7 @@ class Arrival:
         self.skipped = skipped
         self.head = head
         self.body = body
+        self.route: tuple[bytes, ...] = ()
 
 
 class Message:
@@ -149,6 +167,14 @@ class Message:
         return self._arrival.header.in_reply_to
 
     @property
+    def route(self) -> tuple[bytes, ...]:
+        """The frames before it that a ROUTER puts before the reply (SPEC 16.2); else none.
+
+        The network may change them: they say where a reply goes, not who asked.
+        """
+        return self._arrival.route
+
+    @property
     def skipped(self) -> int:
         """How many envelopes of this stream are missing just before this one (SPEC 8.9)."""
         return 0 if self._index else self._arrival.skipped
@@ -164,6 +190,22 @@ class Message:
         except MalformedError as error:
             error.claimed_sender, error.verified = self.sender.key_id, True
             raise
+
+    def frames(self) -> list[bytes]:
+        """Decode the payload as the frames of a multipart message (SPEC 10.3).
+
+        Raises:
+            MalformedError: it is none, or not in its one encoding.
+        """
+        try:
+            return codec.decode_frames(self.payload)
+        except MalformedError as error:
+            error.claimed_sender, error.verified = self.sender.key_id, True
+            raise
+
+    def came_by(self, route: tuple[bytes, ...]) -> None:
+        """Note the route; for the adapter that knows it, once."""
+        self._arrival.route = route
 
     def __repr__(self) -> str:
         """Return where it is from and its size, without the payload."""

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Literal, NamedTuple, Self
 
 from envelope import clock as clocks
@@ -58,6 +58,7 @@ from envelope.message import Arrival, Message
 from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
 from envelope.replay import Batch, Mark, MemoryReplayStore, ReplayGuard, ReplayStore
+from envelope.resync import UNJUDGED, Asking, Challenge, YoungStreams
 from envelope.senders import Place, Sender, Senders, bind, domain_name, own_identities
 from envelope.stats import Stats, Tally
 from envelope.stream import began_here
@@ -144,7 +145,7 @@ class Opener:
                 identity in hexadecimal. To be named if a store is shared without an
                 identity, or by several identities (keep the name across a rotation).
             clock: wall clock in Unix microseconds.
-            monotonic: microseconds that never step back; spaces log lines.
+            monotonic: microseconds that never step back; spaces log lines, times challenges.
 
         Raises:
             UsageError: an argument that cannot be used.
@@ -174,12 +175,20 @@ class Opener:
         self._keep = max(_DAY, _HORIZON * self._max_age)
         self._watch = clocks.HighWater(clock, tolerance=self._max_future)
         self._tally = Tally(monotonic)
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._young = YoungStreams()
         self._place = Place(context, encoded, frozenset(self.own), self.domain, self.replay)
         self._senders = Senders(self._place, trust.snapshot, self._tally)
         self._name_of = self._senders.name_of
 
     def open(
-        self, data: bytes, *, bound: Sequence[bytes] = (), in_reply_to: bytes | None = None
+        self,
+        data: bytes,
+        *,
+        bound: Sequence[bytes] = (),
+        in_reply_to: bytes | None = None,
+        asked: Collection[bytes] | None = None,
     ) -> Message:
         """Open one envelope that holds one payload.
 
@@ -189,6 +198,8 @@ class Opener:
             in_reply_to: the message id of the request, if this is to be its reply;
                 a request that was made after the replay store began, never one of an
                 earlier life (SPEC 8.7).
+            asked: the key ids that may reply, such as ``recipients_of(request)``; by
+                default those of all who may send in this context.
 
         Returns:
             The message: authentic, fresh, and delivered for the first time.
@@ -201,13 +212,18 @@ class Opener:
         if type(data) is not bytes:
             data = as_bytes(data, "an envelope")
         try:
-            return self._deliver(self._check(data, bound, in_reply_to, 0))[0]
+            return self._deliver(self._check(data, bound, _asking(in_reply_to, asked), 0))[0]
         except RejectedError as error:
             self._refuse(error, data)
             raise
 
     def open_bundle(
-        self, data: bytes, *, bound: Sequence[bytes] = (), in_reply_to: bytes | None = None
+        self,
+        data: bytes,
+        *,
+        bound: Sequence[bytes] = (),
+        in_reply_to: bytes | None = None,
+        asked: Collection[bytes] | None = None,
     ) -> list[Message]:
         """Open one envelope that may be a bundle (SPEC 9).
 
@@ -215,6 +231,7 @@ class Opener:
             data: as in ``open``.
             bound: as in ``open``.
             in_reply_to: as in ``open``.
+            asked: as in ``open``.
 
         Returns:
             Its messages, in order; one if it is no bundle.
@@ -226,7 +243,7 @@ class Opener:
         if type(data) is not bytes:
             data = as_bytes(data, "an envelope")
         try:
-            return self._deliver(self._check(data, bound, in_reply_to, BUNDLE))
+            return self._deliver(self._check(data, bound, _asking(in_reply_to, asked), BUNDLE))
         except RejectedError as error:
             self._refuse(error, data)
             raise
@@ -285,6 +302,82 @@ class Opener:
                     results[index] = self._hand_over(verified, read, result)
         return results
 
+    def challenge(self, data: bytes, *, bound: Sequence[bytes] = ()) -> Challenge:
+        """Verify what was not fresh, so that its sender can be challenged (SPEC 16.5).
+
+        It is marked and never delivered here. Refusals are not counted again.
+
+        Args:
+            data: an envelope that ``open`` refused as stale, future or before_start.
+            bound: as in ``open``.
+
+        Returns:
+            Who sent it, its message id, and the age of this memory.
+
+        Raises:
+            RejectedError: it was marked before, or is wrong in another way too.
+            UsageError: as in ``open``; or the replay memory is shared, so that its age
+                is not known here.
+        """
+        if self.replay.is_remote:
+            raise UsageError("a shared replay memory does not challenge (SPEC 16.5)")
+        verified = self._check(as_bytes(data, "an envelope"), bound, UNJUDGED, 0)
+        sender, header, bound_to, _, head, _, _, digest, now = verified
+        sender.guard.mark(
+            header.stream,
+            header.sequence,
+            header.sent_at,
+            full_at=self.policy.max_streams,
+            window=self.policy.window,
+            expected=True,
+            forget_before=now - self._keep,
+        )
+        arrival = Arrival(sender.peer, header, self.context, bound_to, 0, head, digest)
+        age = self._monotonic() - self._began
+        return Challenge(sender.peer, Message(b"", 0, arrival).id, age)
+
+    def answer(
+        self,
+        data: bytes,
+        *,
+        bound: Sequence[bytes] = (),
+        in_reply_to: bytes,
+        asked: Collection[bytes] | None,
+        since: int,
+    ) -> Message:
+        """Open the answer to a challenge: fresh by what it names (SPEC 7.7).
+
+        If it is the first of its stream, the stream is known to be young: the cold start
+        does not refuse it, and its own clock tells whether it is fresh. Not so with a
+        shared replay memory, which others have marked in.
+
+        Args:
+            data: as in ``open``.
+            bound: as in ``open``.
+            in_reply_to: the message id of the challenge.
+            asked: the key ids that may answer, as in ``open``.
+            since: when, by the opener's monotonic clock, microseconds.
+
+        Raises:
+            RejectedError: as in ``open``.
+            UsageError: as in ``open``.
+        """
+        try:
+            asking = Asking(check_message_id(in_reply_to), asked, since)
+            message = self._deliver(self._check(as_bytes(data, "an envelope"), bound, asking, 0))[0]
+        except RejectedError as error:
+            self._refuse(error, data)
+            raise
+        if message.sequence == 0 and not self.replay.is_remote:
+            origin = message.sender.key_id + message.stream
+            now = self._monotonic()
+            self._young.add(origin, sent_at=message.sent_at, since=since, now=now)
+        return message
+
+    def monotonic(self) -> int:
+        """Return the reading of the clock that challenges are timed by, microseconds."""
+        return self._monotonic()
+
     def stricter(
         self, *, require: Literal["signed", "sealed"] = "signed", addressed: bool = False
     ) -> Self:
@@ -301,9 +394,10 @@ class Opener:
         )
         return twin
 
-    def refuse(self, error: RejectedError, message: Message) -> None:
-        """Count and log that the application's layer refused a message's payload."""
-        error.claimed_sender, error.verified = message.sender.key_id, True
+    def refuse(self, error: RejectedError, message: Message | None = None) -> None:
+        """Count and log a refusal of another layer: of a message's payload, or of no envelope."""
+        if message is not None:
+            error.claimed_sender, error.verified = message.sender.key_id, True
         self._tally.refuse(error, self._name_of)
 
     @property
@@ -322,7 +416,7 @@ class Opener:
         self,
         data: bytes,
         bound: Sequence[bytes],
-        in_reply_to: bytes | None,
+        asking: Asking | None,
         bundles: int,
     ) -> _Verified:
         """Steps 1 to 8 of SPEC 7.2; ``_deliver`` has the others."""
@@ -332,8 +426,6 @@ class Opener:
         if bound != ():
             bound = check_bound(bound)
             size += _size_of(bound)
-        if in_reply_to is not None:
-            check_message_id(in_reply_to)
         if size > policy.max_size:
             raise TooLargeError(f"larger than {policy.max_size} bytes")
         # 2: decode.
@@ -344,9 +436,11 @@ class Opener:
             (kind != SEALED and policy.require == "sealed")
             or (policy.addressed and not n)
             or flags & BUNDLE > bundles
-            or reply != in_reply_to
+            or reply != (None if asking is None else asking.id)
         ):
             raise PolicyError(reasons.policy(policy, header, bundles))
+        if asking is not None and asking.senders is not None and key_id not in asking.senders:
+            raise PolicyError(reasons.NOT_ASKED)
         # 4: trust, by one snapshot.
         now = self._watch.now()
         snapshot = self.trust.current(self._watch.last)
@@ -364,13 +458,15 @@ class Opener:
         # 5: addressed to me.
         own = self._find_own(data, header) if n else None
         # 6: freshness.
-        if sent_at < now - self._max_age:
-            raise StaleError(reasons.stale(policy, now - sent_at, is_back=self._watch.is_back))
-        if sent_at > now + self._max_future:
-            raise FutureError(reasons.future(policy, sent_at - now))
+        if not now - self._max_age <= sent_at <= now + self._max_future:
+            self._check_by_challenge(header, now, asking)
         # 7: peek.
-        full_at, expected = policy.max_streams, reply is not None
-        sender.guard.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
+        if asking is not UNJUDGED:
+            full_at, expected = (
+                policy.max_streams,
+                reply is not None or (bool(self._young) and key_id + stream in self._young),
+            )
+            sender.guard.check(stream, sequence, sent_at, full_at=full_at, expected=expected)
         # 8: signature.
         head = data[:body_at]
         state = state.copy()
@@ -403,7 +499,8 @@ class Opener:
                 header.sent_at,
                 full_at=self.policy.max_streams,
                 window=self.policy.window,
-                expected=header.in_reply_to is not None,
+                expected=header.in_reply_to is not None
+                or (bool(self._young) and header.sender + header.stream in self._young),
                 forget_before=now - self._keep,
             )
         except RejectedError as error:
@@ -450,6 +547,26 @@ class Opener:
             return [Message(payloads[0], 0, arrival)]
         return [Message(payload, index, arrival) for index, payload in enumerate(payloads)]
 
+    def _check_by_challenge(self, header: wire.Header, now: int, asking: Asking | None) -> None:
+        """Judge what step 6 would refuse by what was challenged (SPEC 7.7)."""
+        sent_at = header.sent_at
+        if asking is UNJUDGED:
+            return
+        if asking is not None and asking.since is not None:
+            if self._monotonic() - asking.since <= self._max_age:
+                return
+        elif self._young.is_fresh(
+            header.sender + header.stream,
+            sent_at,
+            now=self._monotonic(),
+            max_age=self._max_age,
+            max_future=self._max_future,
+        ):
+            return
+        if sent_at > now:
+            raise FutureError(reasons.future(self.policy, sent_at - now))
+        raise StaleError(reasons.stale(self.policy, now - sent_at, is_back=self._watch.is_back))
+
     def _find_own(self, data: bytes, header: wire.Header) -> tuple[Identity, bytes]:
         """Return the identity that is addressed, and its entry in the key block."""
         start, step = header.key_block, wire.KEY_ID_SIZE
@@ -478,6 +595,10 @@ class Opener:
         context = getattr(self, "context", None)  # A traceback may show one half made.
         own = ", ".join(key_id.hex() for key_id in getattr(self, "own", ())) or "everyone"
         return f"<Opener in {context!r} for {own}>"
+
+
+def _asking(in_reply_to: bytes | None, asked: Collection[bytes] | None) -> Asking | None:
+    return None if in_reply_to is None else Asking(check_message_id(in_reply_to), asked)
 
 
 def _decrypt(body: bytes, bind_digest: bytes, nonce: bytes, aead_key: bytes) -> bytes:

@@ -11,6 +11,8 @@ from envelope import clock, wire
 from envelope.policy import Policy
 from envelope.trust import Peer
 
+NOT_ASKED = "a reply by somebody whom the request was not addressed to"
+
 
 def policy(required: Policy, header: wire.Header, bundles: int) -> str:
     """Return what the policy asks for and the envelope has not (SPEC 7.2 step 3)."""

@@ -164,15 +164,26 @@ class Sealer:
         """The 16-byte id of the stream that the last envelope was in."""
         return self._epoch.stream.id
 
-    def sibling(self) -> Self:
+    @property
+    def audience(self) -> tuple[PublicIdentity | Peer, ...]:
+        """The recipients as they were given."""
+        return self._audience._members  # noqa: SLF001 (its own argument, given back)
+
+    def sibling(self, *, to: Iterable[PublicIdentity | Peer] | None = None) -> Self:
         """Return a sealer with the same settings and a stream of its own.
 
         One stream for each topic makes a filtered subscriber's gap figures true.
+
+        Args:
+            to: other recipients, for an answer to one; by default the same.
+
+        Raises:
+            UsageError: as the constructor.
         """
         return type(self)(
             self._identity,
             context=self.context,
-            to=self._audience._members,  # noqa: SLF001 (its own argument, given back)
+            to=self.audience if to is None else to,
             sealed=self._sealed,
             max_size=self._max_size,
             clock=self._clock,

@@ -4,6 +4,8 @@
 a ``zmq.asyncio.Socket`` with the same behaviour.
 """
 
+from envelope.zeromq.bundling import Bundling
+from envelope.zeromq.requests import Request
 from envelope.zeromq.socket import SecureSocket
 
-__all__ = ["SecureSocket"]
+__all__ = ["Bundling", "Request", "SecureSocket"]

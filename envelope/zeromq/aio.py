@@ -1,35 +1,51 @@
 """SecureSocket for asyncio: the same behaviour around a ``zmq.asyncio.Socket``.
 
 Rules of this file: those of ``envelope.zeromq.socket``; only the waiting differs.
-Sealing and opening take tens of microseconds and happen in the event loop; but where
-the replay store is remote, opening waits for it in a thread.
+
+- Sealing and opening take tens of microseconds and happen in the event loop; but where
+  the replay store is remote, opening waits for it in a thread.
+- A message is never in the hands of an ``await``: a task that is cancelled between its
+  arrival and its own next turn would lose it.
+- One task at a time reads the socket, for all that wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
 import zmq.asyncio
 
-from envelope.errors import StoreUnavailableError, UsageError
+from envelope import clock, codec
+from envelope.errors import EnvelopeError, RequestTimeoutError, StoreUnavailableError, UsageError
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.stats import Stats
-from envelope.zeromq import seam
-from envelope.zeromq.seam import OnRejected, Patience, Seam, Topic
+from envelope.trust import Peer
+from envelope.zeromq.bundling import Bundling
+from envelope.zeromq.frames import SYNC, Frames, Topic, check_flags
+from envelope.zeromq.requests import Request
+from envelope.zeromq.seam import OnRejected, Patience
+from envelope.zeromq.socket import RETRY_MS, dialogue_of, prepare, report_dropped, result_of
+
+_log = logging.getLogger("envelope.zeromq")
+
+_PAUSE = 0.05
+"""Seconds between two questions to a replay store that cannot answer."""
 
 
 class SecureSocket:
     """A ZeroMQ socket for asyncio whose every message is sealed and opened.
 
     As ``envelope.zeromq.SecureSocket``, method by method; one task at a time may
-    receive. A cancelled ``recv`` loses no message.
+    receive, any number may send, ask and wait for replies. A cancelled ``recv`` loses no
+    message. What bundling collects goes out by a timer.
 
     Attributes:
         socket: the ``zmq.asyncio.Socket`` inside, for options, ``bind``, ``subscribe``.
@@ -41,53 +57,204 @@ class SecureSocket:
         *,
         sealer: Sealer | None = None,
         opener: Opener | None = None,
+        bundling: Bundling | None = None,
         on_rejected: OnRejected | None = None,
     ) -> None:
         """Wrap a socket; arguments and errors are those of the synchronous one."""
         if not isinstance(socket, zmq.asyncio.Socket):
             raise UsageError("socket is a zmq.asyncio.Socket")
         self.socket = socket
-        self._seam = Seam(int(socket.get(zmq.TYPE)), sealer, opener, on_rejected)
-        self._is_remote = opener is not None and opener.replay.is_remote
+        self._seam = prepare(socket, sealer, opener, bundling, on_rejected)
+        self._asked: Request | None = None
         self._opening: asyncio.Future[bool] | None = None
         """Goes on when whoever waits for it is cancelled."""
+        self._is_reading = False
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        """Who waits while another task reads, and for what."""
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def send(self, payload: bytes, topic: Topic = None, *, flags: int = 0) -> None:
+    # Sending.
+
+    async def send(
+        self,
+        payload: bytes,
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        copy: bool = True,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
         """Seal and send one payload; see ``envelope.zeromq.SecureSocket.send``."""
-        seam.check_flags(flags)
-        await self.socket.send_multipart(self._seam.seal(payload, topic), flags)
+        check_flags(flags)
+        seam = self._seam
+        if seam.collects and route is None:
+            if seam.unsent:
+                await self._send_unsent(flags)
+            if seam.collect(payload, topic):
+                # The payload was taken: what cannot go now goes before the next one.
+                with contextlib.suppress(zmq.Again):
+                    await self._send_unsent(flags)
+            self._set_timer()
+            return
+        if seam.type == zmq.REQ:
+            self._asked = await self.send_request(payload, topic, flags=flags, route=route)
+        elif seam.type == zmq.REP and route is None:
+            owed = dialogue_of(seam).owed
+            if owed is None:
+                raise UsageError("a REP replies to what it received, once; there is nothing")
+            await self.reply(owed, payload, topic, flags=flags)
+        else:
+            frames = seam.seal(payload, topic, route)
+            await self.socket.send_multipart(frames, flags, copy=copy)
 
     async def send_many(
-        self, payloads: Sequence[bytes], topic: Topic = None, *, flags: int = 0
+        self,
+        payloads: Sequence[bytes],
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        route: Sequence[bytes] | None = None,
     ) -> None:
         """Seal and send payloads in bundles; see ``envelope.zeromq.SecureSocket.send_many``."""
-        seam.check_flags(flags)
-        for frames in self._seam.seal_many(payloads, topic):
+        check_flags(flags)
+        bundles = self._seam.seal_many(payloads, topic, route)
+        await self.flush(flags)
+        for frames in bundles:
             await self.socket.send_multipart(frames, flags)
 
-    async def send_object(self, value: Any, topic: Topic = None, *, flags: int = 0) -> None:
+    async def send_object(
+        self,
+        value: Any,
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
         """Encode, seal and send an object; see ``envelope.zeromq.SecureSocket.send_object``."""
-        await self.send(seam.encode(value), topic, flags=flags)
+        await self.send(codec.encode_object(value), topic, flags=flags, route=route)
 
-    async def recv(self, flags: int = 0, *, strict: bool = False) -> Message:
+    async def send_multipart(
+        self,
+        frames: Sequence[bytes],
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        copy: bool = True,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
+        """Seal and send several frames; see ``envelope.zeromq.SecureSocket.send_multipart``."""
+        await self.send(codec.encode_frames(frames), topic, flags=flags, copy=copy, route=route)
+
+    async def flush(self, flags: int = 0) -> None:
+        """Send what waits for company; see ``envelope.zeromq.SecureSocket.flush``."""
+        check_flags(flags)
+        self._seam.seal_collected()
+        await self._send_unsent(flags)
+
+    async def _send_unsent(self, flags: int) -> None:
+        timeout = 0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO))
+        patience: Patience | None = None
+        while not self._push():
+            patience = Patience(timeout) if patience is None else patience
+            # pyzmq ends the wait at RCVTIMEO too, by zmq.Again.
+            left = patience.left()
+            with contextlib.suppress(zmq.Again):
+                await self._poll_out(left)
+
+    async def _poll_out(self, left: int | None) -> None:
+        await self.socket.poll(left, zmq.POLLOUT)  # type: ignore[call-arg]  # the stub lacks it
+
+    def _push(self) -> bool:
+        """Send what is unsent as far as the socket takes it at once; return whether all went."""
+        unsent = self._seam.unsent
+        while unsent:
+            if not self._send_now(unsent[0]):
+                return False
+            unsent.popleft()
+        return True
+
+    def _send_now(self, frames: Frames) -> bool:
+        """Send a message at once, or return False."""
+        sending = asyncio.ensure_future(self.socket.send_multipart(frames, zmq.NOBLOCK))
+        if not sending.done():  # Behind another task's message that waits for room.
+            sending.cancel()
+            return False
+        try:
+            sending.result()
+        except zmq.Again:
+            return False
+        return True
+
+    def _set_timer(self) -> None:
+        """Look at what waits when the first of it has waited long enough."""
+        due = self._seam.next_due()
+        if self._timer is None and (due is not None or self._seam.unsent):
+            delay = 0.001 if due is None else max(0, due - clock.monotonic()) / clock.SECOND
+            self._timer = asyncio.get_running_loop().call_later(delay, self._send_due)
+
+    def _send_due(self) -> None:
+        self._timer = None
+        if self.socket.closed:
+            return
+        try:
+            self._seam.seal_collected(clock.monotonic())
+            self._push()
+        except (EnvelopeError, zmq.ZMQError) as error:
+            # The next send, flush or close raises it to somebody.
+            _log.warning("what was collected could not be sent: %s", error)
+            return
+        self._set_timer()
+
+    def _post(self) -> None:
+        """Send what the dialogue says by itself, or drop it: who needs it asks again."""
+        dialogue = self._seam.dialogue
+        while dialogue is not None and dialogue.outbox:
+            frames = dialogue.outbox.popleft()
+            with contextlib.suppress(zmq.ZMQError):
+                self._send_now(frames)
+
+    # Receiving.
+
+    async def recv(self, flags: int = 0, *, strict: bool = False, copy: bool = True) -> Message:  # noqa: ARG002 (pyzmq's)
         """Receive the next message that passes; see ``envelope.zeromq.SecureSocket.recv``."""
         if not self._seam.ready:
+            if self._seam.type == zmq.REQ:
+                return await self._recv_asked(flags, strict=strict)
             await self._receive(self._patience(flags), strict=strict)
         return self._seam.take()
 
     async def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
         """Receive one envelope; see ``envelope.zeromq.SecureSocket.recv_bundle``."""
         if not self._seam.ready:
+            if self._seam.type == zmq.REQ:
+                return [await self._recv_asked(flags, strict=strict)]
             await self._receive(self._patience(flags), strict=strict)
         return self._seam.take_bundle()
 
     async def recv_object(self, flags: int = 0, *, strict: bool = False) -> Any:
         """Receive the next object; see ``envelope.zeromq.SecureSocket.recv_object``."""
+        return await self._recv_as(Message.object, flags, strict=strict)
+
+    async def recv_multipart(
+        self,
+        flags: int = 0,
+        *,
+        strict: bool = False,
+        copy: bool = True,  # noqa: ARG002 (pyzmq's)
+    ) -> Frames:
+        """Receive several frames; see ``envelope.zeromq.SecureSocket.recv_multipart``."""
+        frames: Frames = await self._recv_as(Message.frames, flags, strict=strict)
+        return frames
+
+    async def _recv_as(self, how: Callable[[Message], Any], flags: int, *, strict: bool) -> Any:
         patience = self._patience(flags)
         while True:
-            if not self._seam.ready:
+            if self._seam.type == zmq.REQ:
+                message = await self._recv_asked(flags, strict=strict)
+            else:
                 await self._receive(patience, strict=strict)
-            found = self._seam.decode(self._seam.take(), strict=strict)
+                message = self._seam.take()
+            found = self._seam.decode(message, how, strict=strict)
             if found is not None:
                 return found[0]
             patience.refuse()
@@ -111,39 +278,116 @@ class SecureSocket:
 
     def _patience(self, flags: int) -> Patience:
         self._seam.check_receives()
-        seam.check_flags(flags)
+        check_flags(flags)
         return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
 
     async def _receive(self, patience: Patience, *, strict: bool) -> None:
-        """Fill ``ready``.
+        """Fill ``ready``."""
+        seam = self._seam
+        if seam.dialogue is not None and not seam.ready:
+            nothing = seam.dialogue.give_up()
+            if nothing is not None:
+                await self.socket.send_multipart(nothing)
+        while not seam.ready:
+            await self._turn(lambda: bool(seam.ready), patience, None, strict=strict)
 
-        A message is never in the hands of an ``await``: a task that is cancelled
-        between its arrival and its own next turn would lose it.
+    async def _turn(
+        self,
+        is_done: Callable[[], bool],
+        patience: Patience,
+        at_most: int | None,
+        *,
+        strict: bool,
+    ) -> None:
+        """Read, or wait while another task reads, until something may have changed.
+
+        Args:
+            is_done: what is waited for.
+            patience: ends the wait by zmq.Again.
+            at_most: milliseconds; the wait ends then, too.
+            strict: as in ``recv``.
         """
-        while True:
-            while self._opening is None and self._seam.wants_more(strict=strict):
-                # With NOBLOCK the future is done when it is returned.
-                arrival = asyncio.ensure_future(self.socket.recv_multipart(zmq.NOBLOCK))
-                try:
-                    self._seam.pending.append(arrival.result())
-                except zmq.Again:
-                    if self._seam.pending:
-                        break
-                    await self.socket.poll(patience.left())
+        if self._is_reading:
+            left = patience.left()
+            wait = left if at_most is None else at_most if left is None else min(left, at_most)
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[woken] = is_done
             try:
-                if self._is_remote:
-                    is_ready = await self._open_in_thread(strict=strict)
-                else:
-                    is_ready = self._seam.open(strict=strict)
-            except StoreUnavailableError:
-                # Whoever tries again at once must not starve the other tasks of the loop.
-                await asyncio.sleep(0)
-                raise
-            if is_ready:
+                await asyncio.wait([woken], timeout=None if wait is None else wait / 1000)
+            finally:
+                del self._waiting[woken]
+                self._wake()  # Whoever was to read next may have been cancelled.
+            return
+        self._is_reading = True
+        try:
+            await self._read(patience, at_most, strict=strict)
+        finally:
+            self._is_reading = False
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake those who have what they waited for, and one to read."""
+        is_reader_found = self._is_reading
+        for woken, is_done in self._waiting.items():
+            if woken.done():
+                is_reader_found = True
+            elif is_done():
+                woken.set_result(None)
+        if not is_reader_found:
+            for woken in self._waiting:
+                if not woken.done():
+                    woken.set_result(None)
+                    return
+
+    async def _read(self, patience: Patience, at_most: int | None, *, strict: bool) -> None:
+        """Take in what has arrived, or wait for it."""
+        seam = self._seam
+        while self._opening is None and seam.wants_more(strict=strict):
+            # With NOBLOCK the future is done when it is returned.
+            arrival = asyncio.ensure_future(self.socket.recv_multipart(zmq.NOBLOCK))
+            try:
+                seam.pending.append(arrival.result())
+            except zmq.Again:
+                if seam.pending:
+                    break
+                await self._wait_for_arrival(patience, at_most)
+                if at_most is not None:
+                    return
+            except zmq.ZMQError as error:
+                # A REQ that has its answer, or an empty one, cannot receive before it sends.
+                if error.errno != zmq.EFSM or seam.type != zmq.REQ:
+                    raise
+                await self._pause(patience, at_most)
                 return
+        try:
+            if seam.is_remote:
+                passed = await self._open_in_thread(strict=strict)
+            else:
+                passed = seam.open(strict=strict)
+        except StoreUnavailableError:
+            # Whoever tries again at once must not starve the other tasks of the loop.
+            await asyncio.sleep(0)
+            raise
+        finally:
+            self._post()
+        if not passed:
             patience.refuse()
             # A flood of refusals must not starve the other tasks of the loop.
             await asyncio.sleep(0)
+
+    async def _wait_for_arrival(self, patience: Patience, at_most: int | None) -> None:
+        left = patience.left()
+        if at_most is None:
+            await self.socket.poll(left)
+        else:
+            with contextlib.suppress(zmq.Again):
+                await self.socket.poll(at_most if left is None else min(left, at_most))
+
+    @staticmethod
+    async def _pause(patience: Patience, at_most: int | None) -> None:
+        left = patience.left()
+        times = [one for one in (left, at_most) if one is not None]
+        await asyncio.sleep(min(times, default=1) / 1000)
 
     async def _open_in_thread(self, *, strict: bool) -> bool:
         """Open what is pending; the loop goes on meanwhile."""
@@ -156,18 +400,171 @@ class SecureSocket:
     async def _open(self, *, strict: bool) -> bool:
         arrivals = list(self._seam.pending)
         try:
-            results = await asyncio.to_thread(self._seam.open_each, arrivals)
+            results = await asyncio.to_thread(self._seam.judge, arrivals)
             return self._seam.settle(arrivals, results, strict=strict)
         finally:
             self._opening = None
+
+    # Requests and replies.
+
+    async def request(  # noqa: PLR0913 (a call with its limits)
+        self,
+        payload: bytes,
+        topic: Topic = None,
+        *,
+        timeout: int | None = None,  # noqa: ASYNC109 (zmq's name, in ms)
+        retry: int = RETRY_MS,
+        idempotent: bool = False,
+        route: Sequence[bytes] | None = None,
+    ) -> Message:
+        """Return the reply to a request; see ``envelope.zeromq.SecureSocket.request``."""
+        request = await self.send_request(payload, topic, idempotent=idempotent, route=route)
+        return await self.wait(request, timeout=timeout, retry=retry)
+
+    async def send_request(
+        self,
+        payload: bytes,
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        idempotent: bool = False,
+        route: Sequence[bytes] | None = None,
+    ) -> Request:
+        """Send a request; see ``envelope.zeromq.SecureSocket.send_request``."""
+        return await self._ask(payload, topic, flags, idempotent=idempotent, route=route)
+
+    async def _ask(  # noqa: PLR0913 (as send_request)
+        self,
+        payload: bytes,
+        topic: Topic,
+        flags: int,
+        *,
+        idempotent: bool,
+        route: Sequence[bytes] | None,
+        label: bytes | None = None,
+    ) -> Request:
+        check_flags(flags)
+        dialogue = dialogue_of(self._seam)
+        await self.flush(flags)
+        request = dialogue.ask(payload, topic, route, is_harmless=idempotent, label=label)
+        try:
+            await self.socket.send_multipart(request.frames, flags)
+        except BaseException:
+            dialogue.forget(request)
+            raise
+        return request
+
+    async def wait(
+        self,
+        request: Request,
+        *,
+        timeout: int | None = None,  # noqa: ASYNC109 (zmq's name, in ms)
+        retry: int = RETRY_MS,
+    ) -> Message:
+        """Return the reply to what was sent; see ``envelope.zeromq.SecureSocket.wait``."""
+        dialogue = dialogue_of(self._seam)
+        patience = Patience(int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout)
+        try:
+            await self._pursue(request, patience, retry, strict=False)
+        except zmq.Again:
+            raise RequestTimeoutError(
+                "no reply in time; whether it was executed is not known"
+            ) from None
+        finally:
+            dialogue.forget(request)
+        return result_of(request)
+
+    async def sync(
+        self,
+        *,
+        timeout: int | None = None,  # noqa: ASYNC109 (zmq's name, in ms)
+        route: Sequence[bytes] | None = None,
+    ) -> Peer:
+        """Make sure that the peer hears this end; see ``envelope.zeromq.SecureSocket.sync``."""
+        request = await self._ask(b"", None, 0, idempotent=True, route=route, label=SYNC)
+        return (await self.wait(request, timeout=timeout, retry=RETRY_MS // 10)).sender
+
+    async def reply(
+        self, message: Message, payload: bytes, topic: Topic = None, *, flags: int = 0
+    ) -> None:
+        """Reply to a message; see ``envelope.zeromq.SecureSocket.reply``."""
+        check_flags(flags)
+        dialogue = dialogue_of(self._seam)
+        await self.flush(flags)
+        await self.socket.send_multipart(dialogue.reply(message, payload, topic), flags)
+
+    async def _recv_asked(self, flags: int, *, strict: bool) -> Message:
+        patience = self._patience(flags)
+        request = self._asked
+        if request is None:
+            raise UsageError("a REQ receives the reply to what it sent; there is nothing")
+        await self._pursue(request, patience, RETRY_MS, strict=strict)
+        self._asked = None
+        return result_of(request)
+
+    async def _pursue(
+        self, request: Request, patience: Patience, retry: int, *, strict: bool
+    ) -> None:
+        """Receive until a request is over."""
+        tick = Patience(retry)
+        while not request.is_over:
+            try:
+                ahead = tick.left()
+            except zmq.Again:
+                tick, ahead = Patience(retry), retry
+                if request.is_to_one:
+                    with contextlib.suppress(zmq.ZMQError):
+                        self._send_now(request.frames)
+            try:
+                await self._turn(lambda: request.is_over, patience, ahead, strict=strict)
+            except StoreUnavailableError:
+                patience.left()
+                await asyncio.sleep(_PAUSE)
+
+    # The rest.
 
     @property
     def stats(self) -> Stats:
         """The opener's counters; see ``envelope.zeromq.SecureSocket.stats``."""
         return self._seam.stats
 
+    async def aclose(self, linger: int | None = None) -> None:
+        """Send what waits for company, waiting for room as long as the socket lingers; close."""
+        if self.socket.closed:
+            return
+        patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
+        try:
+            self._seam.seal_collected()
+            with contextlib.suppress(zmq.Again):
+                while not self._push():
+                    left = patience.left()
+                    with contextlib.suppress(zmq.Again):
+                        await self._poll_out(left)
+        finally:
+            self._close(linger)
+
     def close(self, linger: int | None = None) -> None:
-        """Close the socket inside."""
+        """Send what waits for company, as far as there is room now, and close the socket inside.
+
+        ``aclose`` waits for room.
+
+        Raises:
+            UsageError: as ``envelope.zeromq.SecureSocket.close``.
+        """
+        if self.socket.closed:
+            return
+        try:
+            self._seam.seal_collected()
+            if self._seam.unsent:
+                self._push()
+        finally:
+            self._close(linger)
+
+    def _close(self, linger: int | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        report_dropped(self._seam)
         self.socket.close(linger)
 
     async def __aenter__(self) -> Self:
@@ -181,4 +578,4 @@ class SecureSocket:
         trace: TracebackType | None,
     ) -> None:
         """Close the socket inside."""
-        self.close()
+        await self.aclose()

@@ -2,50 +2,42 @@
 
 Rules of this file:
 
-- On the wire a message is its bound frames, in clear and signed, then one
-  envelope. A PUB/SUB topic is the first bound frame, so brokers route by it.
+- What a socket receives goes into ``pending``. ``open`` turns it into messages in
+  ``ready``, what the ``dialogue`` keeps, or refusals.
 - What a refusal does to a receive loop is decided here, once.
-- A publisher has a stream for each of its first 32 topics, so that the gap figures of
-  a subscriber that asked for some of them are true. All further topics share one.
+- What was sealed by itself - bundles - waits in ``unsent`` until the socket takes it.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import zmq
 
-from envelope import clock, codec
+from envelope import clock
 from envelope.errors import MalformedError, RejectedError, StoreUnavailableError, UsageError
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.stats import Stats
+from envelope.zeromq import frames as wire
+from envelope.zeromq.bundling import Batch, Bundling, Collector, chunks
+from envelope.zeromq.dialogue import Dialogue, Result
+from envelope.zeromq.frames import PATTERNS, Frames, Pattern, Topic
+from envelope.zeromq.outgoing import Outgoing
 
 OnRejected = Callable[[RejectedError], None]
-Topic = bytes | str | None
 
 MAX_REFUSED: Final = 1000
 """Refused messages that one non-blocking receive passes over: a flood must not
 turn a call that promised to return at once into one that does not."""
 
-_MAX_TOPIC_STREAMS: Final = 32
-"""Streams of a publisher, one for each of the first topics. Half of what a receiver
-remembers of one sender by default, so that a restart evicts only the dead."""
-
 _MAX_BATCH: Final = 64
 """Arrivals that are opened in one go where the replay store waits for a network. What
 was taken from the socket's queue is lost with the process, as the queue itself is."""
-
-_MAX_COUNT: Final = 256
-_MAX_BYTES: Final = 65_536
-"""What ``send_many`` puts into one bundle at most: beyond, nothing gets cheaper."""
-
-_SENDS: Final = frozenset({zmq.PUB, zmq.PUSH, zmq.PAIR})
-_RECEIVES: Final = frozenset({zmq.SUB, zmq.PULL, zmq.PAIR})
 
 
 class Patience:
@@ -90,79 +82,141 @@ class Seam:
     """Seals what a socket sends and opens what it receives. Not thread-safe.
 
     Attributes:
+        type: the socket's.
+        dialogue: requests and replies, on sockets that both send and receive; or None.
         ready: the messages of each envelope that was opened and not handed out yet.
         pending: what arrived and is to be opened, also for the second time, since the
             replay store could not answer.
+        unsent: bundles that are to be sent before anything else.
     """
 
     def __init__(
         self,
         socket_type: int,
+        *,
         sealer: Sealer | None,
         opener: Opener | None,
         on_rejected: OnRejected | None,
+        bundling: Bundling | None,
     ) -> None:
         """See ``SecureSocket``."""
-        name = zmq.SocketType(socket_type).name
-        if socket_type not in _SENDS | _RECEIVES:
-            raise UsageError(
-                f"{name} sockets are not supported yet; PUB, SUB, PUSH, PULL, PAIR are"
-            )
-        if sealer is None and opener is None:
-            raise UsageError("a SecureSocket needs a sealer to send or an opener to receive")
-        if sealer is not None and (not isinstance(sealer, Sealer) or socket_type not in _SENDS):
-            raise UsageError(f"a {name} socket does not send, or sealer is not a Sealer")
-        if opener is not None and (not isinstance(opener, Opener) or socket_type not in _RECEIVES):
-            raise UsageError(f"a {name} socket does not receive, or opener is not an Opener")
-        if on_rejected is not None and not callable(on_rejected):
-            raise UsageError("on_rejected is a function that takes a RejectedError")
-        if inspect.iscoroutinefunction(on_rejected):
-            # Nobody would await it, and refusals would be silent.
-            raise UsageError("on_rejected is a plain function, also for asyncio")
+        self.type = socket_type
+        pattern = _check(socket_type, sealer, opener, bundling)
+        _check_callback(on_rejected)
         # Whoever answers in sealed envelopes must not be talked to in the open.
         if opener is not None and sealer is not None and sealer.sealed:
-            opener = opener.stricter(require="sealed", addressed=socket_type == zmq.PAIR)
-        self._sealer = sealer
+            opener = opener.stricter(require="sealed", addressed=True)
+        self._out = Outgoing(pattern, sealer)
         self._opener = opener
         self._on_rejected = on_rejected
-        self._by_topic: dict[bytes, Sealer] | None = {} if socket_type == zmq.PUB else None
-        self._batch = 1 if opener is None or not opener.replay.is_remote else _MAX_BATCH
+        self._chunking = Bundling() if bundling is None else bundling
+        self._collector = None if bundling is None else Collector(bundling)
+        self.dialogue: Dialogue | None = None
+        if pattern.sends and pattern.receives:
+            self.dialogue = Dialogue(socket_type, self._out, opener)
+        self._is_remote = opener is not None and opener.replay.is_remote
         self.ready: deque[deque[Message]] = deque()
-        self.pending: list[list[bytes]] = []
+        self.pending: list[Frames] = []
+        self.unsent: deque[Frames] = deque()
 
-    def seal(self, payload: bytes, topic: Topic) -> list[bytes]:
-        """Return the frames of one payload."""
-        name = _as_topic(topic)
+    # Sending.
+
+    def seal(self, payload: bytes, topic: Topic, route: Sequence[bytes] | None) -> Frames:
+        """Return the message of one payload."""
+        if self.dialogue is not None:
+            return self.dialogue.seal(payload, topic, route)
+        if route is not None:
+            wire.as_route(route, is_needed=False)
+        name = wire.as_topic(topic)
         if name is None:
-            return [self._sealer_for(None).seal(payload)]
-        return [name, self._sealer_for(name).seal(payload, bound=(name,))]
+            return [self._out.by_topic(None).seal(payload)]
+        return [name, self._out.by_topic(name).seal(payload, bound=(name,))]
 
-    def seal_many(self, payloads: Sequence[bytes], topic: Topic) -> list[list[bytes]]:
-        """Return the frames of bundles that hold the payloads, in order.
+    def seal_many(
+        self, payloads: Sequence[bytes], topic: Topic, route: Sequence[bytes] | None
+    ) -> list[Frames]:
+        """Return bundles that hold the payloads, in order.
 
         All are sealed before any can be sent, so that an error sends nothing.
         """
-        name = _as_topic(topic)
-        sealer = self._sealer_for(name)
-        before = [] if name is None else [name]
-        chunks = list(_chunks(payloads))
-        return [[*before, sealer.seal_bundle(chunk, bound=before)] for chunk in chunks]
+        if self.type in (zmq.REQ, zmq.REP):
+            raise UsageError(f"a {_name(self.type)} socket sends one for one; no send_many()")
+        name = wire.as_topic(topic)
+        bound = [] if name is None else [name]
+        if self.dialogue is None:
+            before: tuple[bytes, ...] = wire.as_route(route, is_needed=False)
+            sealer = self._out.by_topic(name)
+        else:
+            before = self.dialogue.route(route)
+            sealer = self._out.by_route(before if self.type == zmq.ROUTER else ())
+        each = list(chunks(payloads, self._chunking))
+        return [[*before, *bound, sealer.seal_bundle(chunk, bound=bound)] for chunk in each]
 
-    def _sealer_for(self, topic: bytes | None) -> Sealer:
-        sealer = self._sealer
-        if sealer is None:
-            raise UsageError("this socket has no sealer, so it does not send")
-        topics = self._by_topic
-        if topics is None or topic is None:
-            return sealer
-        found = topics.get(topic)
-        if found is None:
-            # Beyond the limit topics share a stream: a gap too many is better than
-            # new streams all the time, in which no loss would ever show.
-            if len(topics) >= _MAX_TOPIC_STREAMS:
-                return sealer
-            found = topics[topic] = sealer.sibling()
-        return found
+    @property
+    def collects(self) -> bool:
+        """Whether payloads wait for company."""
+        return self._collector is not None
+
+    def collect(self, payload: bytes, topic: Topic) -> bool:
+        """Take a payload in; return whether there is something to send now.
+
+        Raises:
+            UsageError: nothing was taken.
+        """
+        collector = self._collector
+        assert collector is not None
+        if topic is not None:
+            topic = wire.as_topic(topic)
+            assert topic is None or type(topic) is bytes
+        if type(payload) is not bytes:
+            raise UsageError(f"payload is bytes, not {type(payload).__name__}; encode it first")
+        now = clock.monotonic()
+        batch = collector.find(topic, now)
+        if not collector.has_room(batch, len(payload)):
+            self._seal_batch(batch)
+            batch = collector.find(topic, now)
+        batch.payloads.append(payload)
+        batch.size += len(payload)
+        if collector.is_full(batch):
+            try:
+                self._seal_batch(batch)
+            except UsageError:
+                collector.take_back(batch)
+                raise
+            return True
+        if collector.is_due(now):
+            self.seal_collected(now)
+            return True
+        return False
+
+    def seal_collected(self, now: int | None = None) -> None:
+        """Put into ``unsent`` what has waited until ``now``; all that waits, if None.
+
+        Raises:
+            UsageError: as ``Sealer.seal``; what was collected goes on waiting.
+        """
+        collector = self._collector
+        if collector is not None:
+            for batch in collector.due(now):
+                self._seal_batch(batch)
+
+    def next_due(self) -> int | None:
+        """Return when what waits is to go out, monotonic microseconds; None: nothing waits."""
+        return None if self._collector is None else self._collector.next_due()
+
+    def _seal_batch(self, batch: Batch) -> None:
+        assert self._collector is not None
+        bound = () if batch.topic is None else (batch.topic,)
+        sealer = self._out.by_topic(batch.topic)
+        if len(batch.payloads) == 1:
+            data = sealer.seal(batch.payloads[0], bound=bound)
+        else:
+            data = sealer.seal_bundle(batch.payloads, bound=bound)
+        self._collector.drop(batch)
+        route = () if self.dialogue is None else self.dialogue.route(None)
+        self.unsent.append([*route, *bound, data])
+
+    # Receiving.
 
     def check_receives(self) -> None:
         """Check that there is an opener.
@@ -180,9 +234,15 @@ class Seam:
         assert self._opener is not None
         return self._opener.stats
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether opening waits for a network."""
+        return self._is_remote
+
     def wants_more(self, *, strict: bool) -> bool:
         """Tell whether more of what has arrived is to be opened in the same go."""
-        return len(self.pending) < (1 if strict else self._batch)
+        several = self._is_remote and self.dialogue is None and not strict
+        return len(self.pending) < (_MAX_BATCH if several else 1)
 
     def take(self) -> Message:
         """Hand out the next message that is ready."""
@@ -190,25 +250,30 @@ class Seam:
         message = messages.popleft()
         if not messages:
             self.ready.popleft()
+        if self.dialogue is not None:
+            self.dialogue.hand_over(message)
         return message
 
     def take_bundle(self) -> list[Message]:
         """Hand out what is left of the next envelope that is ready."""
-        return list(self.ready.popleft())
+        messages = list(self.ready.popleft())
+        if self.dialogue is not None:
+            self.dialogue.hand_over(messages[0])
+        return messages
 
     def open(self, *, strict: bool) -> bool:
-        """Open what is pending, and put its messages into ``ready``.
+        """Open what is pending; see the attributes for where it goes.
 
         Returns:
-            Whether there is something in ``ready`` now; False after refusals.
+            Whether anything passed; False after refusals.
 
         Raises:
             StoreUnavailableError: the frames stay in ``pending``.
             RejectedError: refused, if ``strict``.
         """
-        if len(self.pending) > 1:
+        if self.dialogue is not None or len(self.pending) > 1:
             pending = self.pending
-            return self.settle(pending, self.open_each(pending), strict=strict)
+            return self.settle(pending, self.judge(pending), strict=strict)
         assert self._opener is not None
         frames = self.pending[0]
         try:
@@ -223,46 +288,49 @@ class Seam:
         self.ready.append(deque(messages))
         return True
 
-    def open_each(self, arrivals: list[list[bytes]]) -> list[list[Message] | RejectedError]:
+    def judge(self, arrivals: list[Frames]) -> list[Result]:
         """Open arrivals in one go; changes nothing of the seam. May run in a thread."""
+        if self.dialogue is not None:
+            return [self.dialogue.judge(frames) for frames in arrivals]
         assert self._opener is not None
         return self._opener.open_each(arrivals)
 
-    def settle(
-        self,
-        arrivals: list[list[bytes]],
-        results: list[list[Message] | RejectedError],
-        *,
-        strict: bool,
-    ) -> bool:
+    def settle(self, arrivals: list[Frames], results: list[Result], *, strict: bool) -> bool:
         """Put what became of all that was ``pending`` where it belongs; see ``open``."""
         self.pending = []
         refusals: list[RejectedError] = []
         outage: StoreUnavailableError | None = None
+        passed = False
         for frames, result in zip(arrivals, results, strict=True):
             if isinstance(result, StoreUnavailableError):
                 self.pending.append(frames)
                 outage = result
             elif isinstance(result, RejectedError):
                 refusals.append(result)
+                if self.dialogue is not None:
+                    self.dialogue.refuse(frames, result)
             else:
-                self.ready.append(deque(result))
+                passed = True
+                if self.dialogue is None or self.dialogue.sort(result):
+                    self.ready.append(deque(result))
         # Last: what a callback raises loses no message.
         for refusal in refusals:
             self._report(refusal, strict=strict)
-        if outage is not None and not self.ready:
+        if outage is not None and not passed:
             raise outage
-        return bool(self.ready)
+        return passed
 
-    def decode(self, message: Message, *, strict: bool) -> tuple[Any] | None:
-        """Return the object of a message in a tuple, or None after a refusal.
+    def decode(
+        self, message: Message, how: Callable[[Message], Any], *, strict: bool
+    ) -> tuple[Any] | None:
+        """Return what a message's payload stands for in a tuple, or None after a refusal.
 
         Raises:
-            MalformedError: the payload is no object, if ``strict``.
+            MalformedError: it stands for nothing, if ``strict``.
         """
         assert self._opener is not None
         try:
-            return (message.object(),)
+            return (how(message),)
         except MalformedError as error:
             self._opener.refuse(error, message)
             self._report(error, strict=strict)
@@ -275,46 +343,39 @@ class Seam:
             raise error
 
 
-def check_flags(flags: int) -> None:
-    """Check the flags of a send or a receive.
-
-    Raises:
-        UsageError: others than NOBLOCK. With SNDMORE the next message would become
-            a part of this one.
-    """
-    if flags & ~zmq.NOBLOCK:
-        raise UsageError("flags are zmq.NOBLOCK or 0")
+def _name(socket_type: int) -> str:
+    return zmq.SocketType(socket_type).name
 
 
-def _as_topic(topic: Topic) -> bytes | None:
-    if type(topic) is str:
-        try:
-            return topic.encode()
-        except UnicodeEncodeError:
-            raise UsageError("topic cannot be encoded as UTF-8") from None
-    if topic is not None and type(topic) is not bytes:
-        raise UsageError("topic is bytes or str")
-    return topic
+def _check(
+    socket_type: int, sealer: Sealer | None, opener: Opener | None, bundling: Bundling | None
+) -> Pattern:
+    """Check that a socket's type and its ends fit; return what it can do."""
+    name = _name(socket_type)
+    pattern = PATTERNS.get(socket_type)
+    if pattern is None:
+        raise UsageError(f"{name} sockets are not supported")
+    if sealer is None and opener is None:
+        raise UsageError("a SecureSocket needs a sealer to send or an opener to receive")
+    if sealer is not None and (not isinstance(sealer, Sealer) or not pattern.sends):
+        raise UsageError(f"a {name} socket does not send, or sealer is not a Sealer")
+    if opener is not None and (not isinstance(opener, Opener) or not pattern.receives):
+        raise UsageError(f"a {name} socket does not receive, or opener is not an Opener")
+    if socket_type in (zmq.REQ, zmq.REP) and (sealer is None or opener is None):
+        raise UsageError(f"a {name} socket needs a sealer and an opener")
+    if bundling is not None and not isinstance(bundling, Bundling):
+        raise UsageError("bundling is a Bundling")
+    if bundling is not None and (sealer is None or socket_type in (zmq.REQ, zmq.REP, zmq.ROUTER)):
+        raise UsageError(
+            f"a {name} socket without a sealer, or that sends to one at a time, has "
+            "nothing to bundle"
+        )
+    return pattern
 
 
-def _chunks(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Split payloads by count and bytes; at least one in each."""
-    if type(payloads) not in (list, tuple):
-        raise UsageError("payloads is a list of bytes")
-    chunk: list[bytes] = []
-    size = 0
-    for payload in payloads:
-        if type(payload) is not bytes:
-            raise UsageError("payloads is a list of bytes")
-        if chunk and (len(chunk) >= _MAX_COUNT or size + len(payload) > _MAX_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(payload)
-        size += len(payload)
-    if chunk:
-        yield chunk
-
-
-def encode(value: Any) -> bytes:
-    """Return the payload of an object; see ``codec.encode_object``."""
-    return codec.encode_object(value)
+def _check_callback(on_rejected: OnRejected | None) -> None:
+    if on_rejected is not None and not callable(on_rejected):
+        raise UsageError("on_rejected is a function that takes a RejectedError")
+    if inspect.iscoroutinefunction(on_rejected):
+        # Nobody would await it, and refusals would be silent.
+        raise UsageError("on_rejected is a plain function, also for asyncio")

@@ -2,36 +2,57 @@
 
 Rules of this file: it wraps a socket and never subclasses one. Options,
 connections and subscriptions stay with the socket itself. All that is not
-waiting is in ``seam``.
+waiting is in ``seam`` and ``dialogue``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import zmq
 import zmq.asyncio
 
-from envelope.errors import UsageError
+from envelope import clock, codec
+from envelope.errors import (
+    RequestTimeoutError,
+    StoreUnavailableError,
+    UsageError,
+)
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.stats import Stats
-from envelope.zeromq import seam
-from envelope.zeromq.seam import OnRejected, Patience, Seam, Topic
+from envelope.trust import Peer
+from envelope.zeromq.bundling import Bundling
+from envelope.zeromq.dialogue import Dialogue
+from envelope.zeromq.frames import SYNC, Frames, Topic, check_flags
+from envelope.zeromq.requests import Request
+from envelope.zeromq.seam import OnRejected, Patience, Seam
+
+_log = logging.getLogger("envelope.zeromq")
+
+RETRY_MS: Final = 1000
+"""How often a request is sent again by default: a lost one costs a second."""
+_PAUSE_MS: Final = 50
+"""Between two questions to a replay store that cannot answer."""
+_ZERO_COPY: Final = 65_536
+"""Envelopes of this size and more are handed to ZeroMQ as they are, not copied."""
 
 
 class SecureSocket:
     """A ZeroMQ socket whose every message is sealed and opened.
 
-    For PUB, SUB, PUSH, PULL and PAIR. As the socket inside: for one thread at a
-    time. A publisher keeps a stream for each of its first 32 topics; further ones
-    share one, and subscribers to some of those see gaps that are none.
+    For PUB, SUB, XPUB, XSUB, PUSH, PULL, PAIR, REQ, REP, DEALER and ROUTER. As the
+    socket inside: for one thread at a time. A publisher keeps a stream for each of its
+    first 32 topics; further ones share one, and subscribers to some of those see gaps
+    that are none.
 
-    If the sealer seals, what is received must be sealed too, and on PAIR also
-    addressed to this end, whatever the opener's policy says.
+    If the sealer seals, what is received must be sealed too, and addressed to this end,
+    whatever the opener's policy says. A REQ is set to be relaxed and correlated.
 
     Attributes:
         socket: the ``zmq.Socket`` inside, for options, ``bind``, ``subscribe``.
@@ -43,43 +64,86 @@ class SecureSocket:
         *,
         sealer: Sealer | None = None,
         opener: Opener | None = None,
+        bundling: Bundling | None = None,
         on_rejected: OnRejected | None = None,
     ) -> None:
         """Wrap a socket.
 
         Args:
             socket: a plain ``zmq.Socket``; for asyncio see ``envelope.zeromq.aio``.
-            sealer: for sockets that send.
+            sealer: for sockets that send. What answers a request is addressed to the
+                requester alone, if the sealer addresses at all.
             opener: for sockets that receive.
+            bundling: lets payloads wait for company, for PUB, PUSH, PAIR and DEALER.
+                Nobody looks at the clock between calls: what waits goes out by the
+                first call of ``send``, ``recv`` or ``poll`` after ``max_delay``, by
+                ``flush``, or by ``close``.
             on_rejected: called with the RejectedError of every message that
                 ``recv`` passes over. What it raises, ``recv`` raises.
 
         Raises:
-            UsageError: the socket's type does not fit, or neither end was given.
+            UsageError: the socket's type does not fit, or an end is missing.
         """
         if not isinstance(socket, zmq.Socket) or isinstance(socket, zmq.asyncio.Socket):
             raise UsageError("socket is a zmq.Socket; for asyncio use envelope.zeromq.aio")
         self.socket = socket
-        self._seam = Seam(int(socket.get(zmq.TYPE)), sealer, opener, on_rejected)
+        self._seam = prepare(socket, sealer, opener, bundling, on_rejected)
+        self._asked: Request | None = None
 
-    def send(self, payload: bytes, topic: Topic = None, *, flags: int = 0) -> None:
+    # Sending.
+
+    def send(
+        self,
+        payload: bytes,
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        copy: bool = True,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
         """Seal and send one payload.
+
+        On a REQ it is the request that ``recv`` waits for; on a REP, the reply to what
+        was received last.
 
         Args:
             payload: any bytes.
             topic: sent in clear in front, and signed; str is UTF-8.
             flags: ``zmq.NOBLOCK`` or 0.
+            copy: as in pyzmq; large envelopes are never copied.
+            route: on a ROUTER, and only there: ``message.route``, or ``[identity]``.
 
         Raises:
             UsageError: a wrong argument; nothing was sent.
             zmq.Again: the socket could not take it in time. The sequence is used:
-                receivers will see a gap of one, which is the truth.
+                receivers will see a gap of one, which is the truth. With bundling
+                nothing was used.
         """
-        seam.check_flags(flags)
-        self.socket.send_multipart(self._seam.seal(payload, topic), flags)
+        check_flags(flags)
+        seam = self._seam
+        if seam.collects and route is None:
+            self._send_unsent(flags)
+            if seam.collect(payload, topic):
+                # The payload was taken: what cannot go now goes before the next one.
+                with contextlib.suppress(zmq.Again):
+                    self._send_unsent(flags)
+            return
+        if seam.type == zmq.REQ:
+            self._asked = self.send_request(payload, topic, flags=flags, route=route)
+        elif seam.type == zmq.REP and route is None:
+            self.reply(self._owed(), payload, topic, flags=flags)
+        else:
+            self._transmit(seam.seal(payload, topic, route), flags, copy=copy)
 
-    def send_many(self, payloads: Sequence[bytes], topic: Topic = None, *, flags: int = 0) -> None:
-        """Seal and send payloads in bundles of up to 256 and 64 KiB.
+    def send_many(
+        self,
+        payloads: Sequence[bytes],
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
+        """Seal and send payloads in bundles, by default of up to 256 and 64 KiB.
 
         One signature for each bundle: the way to send very many small messages.
 
@@ -87,11 +151,20 @@ class SecureSocket:
             UsageError: a wrong argument.
             zmq.Again: as ``send``; bundles before were sent.
         """
-        seam.check_flags(flags)
-        for frames in self._seam.seal_many(payloads, topic):
-            self.socket.send_multipart(frames, flags)
+        check_flags(flags)
+        bundles = self._seam.seal_many(payloads, topic, route)
+        self._flush(flags)
+        for frames in bundles:
+            self._transmit(frames, flags)
 
-    def send_object(self, value: Any, topic: Topic = None, *, flags: int = 0) -> None:
+    def send_object(
+        self,
+        value: Any,
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
         """Encode, seal and send an object: None, bool, int, float, str, bytes, list, dict.
 
         In place of ``send_pyobj``, without pickle (SPEC 10).
@@ -100,18 +173,81 @@ class SecureSocket:
             UsageError: an object that has no encoding; nothing was sent.
             zmq.Again: as ``send``.
         """
-        self.send(seam.encode(value), topic, flags=flags)
+        self.send(codec.encode_object(value), topic, flags=flags, route=route)
 
-    def recv(self, flags: int = 0, *, strict: bool = False) -> Message:
+    def send_multipart(
+        self,
+        frames: Sequence[bytes],
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        copy: bool = True,
+        route: Sequence[bytes] | None = None,
+    ) -> None:
+        """Seal and send several frames as one payload, their boundaries signed (SPEC 10.3).
+
+        Raises:
+            UsageError: no list of bytes, or more than 4096; nothing was sent.
+            zmq.Again: as ``send``.
+        """
+        self.send(codec.encode_frames(frames), topic, flags=flags, copy=copy, route=route)
+
+    def flush(self, flags: int = 0) -> None:
+        """Send what waits for company.
+
+        Raises:
+            UsageError: no recipient is valid any more; what waits goes on waiting.
+            zmq.Again: the socket could not take all in time; the rest goes first next time.
+        """
+        check_flags(flags)
+        self._flush(flags)
+
+    def _flush(self, flags: int) -> None:
+        self._seam.seal_collected()
+        self._send_unsent(flags)
+
+    def _transmit(self, frames: Frames, flags: int, *, copy: bool = True) -> None:
+        copy = copy and len(frames[-1]) < _ZERO_COPY
+        if len(frames) == 1:
+            self.socket.send(frames[0], flags, copy=copy)
+        else:
+            self.socket.send_multipart(frames, flags, copy=copy)
+
+    def _send_unsent(self, flags: int) -> None:
+        unsent = self._seam.unsent
+        while unsent:
+            self._transmit(unsent[0], flags)
+            unsent.popleft()
+
+    def _send_due(self) -> None:
+        """Send what has waited long enough, as far as the socket takes it."""
+        if self._seam.collects:
+            self._seam.seal_collected(clock.monotonic())
+            with contextlib.suppress(zmq.Again):
+                self._send_unsent(zmq.NOBLOCK)
+
+    def _post(self) -> None:
+        """Send what the dialogue says by itself, or drop it: who needs it asks again."""
+        dialogue = self._seam.dialogue
+        while dialogue is not None and dialogue.outbox:
+            frames = dialogue.outbox.popleft()
+            with contextlib.suppress(zmq.ZMQError):
+                self._transmit(frames, zmq.NOBLOCK)
+
+    # Receiving.
+
+    def recv(self, flags: int = 0, *, strict: bool = False, copy: bool = True) -> Message:  # noqa: ARG002 (pyzmq's)
         """Receive the next message that passes every check.
 
         Messages that do not are passed over, counted by code in ``stats`` and told
         to ``on_rejected``: garbage from anyone must not stop a receive loop, nor be
-        silent. A bundle's messages come one at a time.
+        silent. A bundle's messages come one at a time. A REP that did not reply to the
+        message before sends one empty frame for it.
 
         Args:
             flags: ``zmq.NOBLOCK`` or 0.
             strict: raise the first refusal instead of passing over it.
+            copy: taken for the sake of callers of pyzmq; a payload is always bytes.
 
         Raises:
             zmq.Again: nothing that passes came within the socket's RCVTIMEO, or at
@@ -119,9 +255,12 @@ class SecureSocket:
             StoreUnavailableError: the replay store cannot answer; the message is
                 kept and offered again by the next call.
             RejectedError: refused, with ``strict``.
-            UsageError: the socket has no opener.
+            RequestError: on a REQ, that there will be no reply.
+            UsageError: the socket has no opener; or it is a REQ that has sent nothing.
         """
         if not self._seam.ready:
+            if self._seam.type == zmq.REQ:
+                return self._recv_asked(flags, strict=strict)
             self._receive(self._patience(flags), strict=strict)
         return self._seam.take()
 
@@ -132,6 +271,8 @@ class SecureSocket:
             The same as ``recv``.
         """
         if not self._seam.ready:
+            if self._seam.type == zmq.REQ:
+                return [self._recv_asked(flags, strict=strict)]
             self._receive(self._patience(flags), strict=strict)
         return self._seam.take_bundle()
 
@@ -144,11 +285,35 @@ class SecureSocket:
         Raises:
             The same as ``recv``.
         """
+        return self._recv_as(Message.object, flags, strict=strict)
+
+    def recv_multipart(
+        self,
+        flags: int = 0,
+        *,
+        strict: bool = False,
+        copy: bool = True,  # noqa: ARG002 (pyzmq's)
+    ) -> Frames:
+        """Receive the frames of the next message that ``send_multipart`` sent.
+
+        To know who sent them, use ``recv`` and ``message.frames()``. Another payload is
+        passed over like a refused message.
+
+        Raises:
+            The same as ``recv``.
+        """
+        frames: Frames = self._recv_as(Message.frames, flags, strict=strict)
+        return frames
+
+    def _recv_as(self, how: Callable[[Message], Any], flags: int, *, strict: bool) -> Any:
         patience = self._patience(flags)
         while True:
-            if not self._seam.ready:
+            if self._seam.type == zmq.REQ:
+                message = self._recv_asked(flags, strict=strict)
+            else:
                 self._receive(patience, strict=strict)
-            found = self._seam.decode(self._seam.take(), strict=strict)
+                message = self._seam.take()
+            found = self._seam.decode(message, how, strict=strict)
             if found is not None:
                 return found[0]
             patience.refuse()
@@ -156,30 +321,232 @@ class SecureSocket:
     def poll(self, timeout: int | None = None) -> bool:
         """Tell whether ``recv`` has something to look at within ``timeout`` milliseconds.
 
-        Counts messages of an opened bundle too, which a ``zmq.Poller`` cannot see.
+        Counts messages of an opened bundle too, which a ``zmq.Poller`` cannot see:
+        register ``.socket`` there, and ask ``poll(0)`` before it waits.
         """
         if self._seam.ready or self._seam.pending:
             return True
-        return bool(self.socket.poll(timeout))
+        patience = Patience(-1 if timeout is None else timeout)
+        while True:
+            self._send_due()
+            try:
+                if self.socket.poll(0 if timeout == 0 else self._until_due(patience.left())):
+                    return True
+                patience.left()
+            except zmq.Again:
+                return False
 
     def _patience(self, flags: int) -> Patience:
         self._seam.check_receives()
-        seam.check_flags(flags)
+        check_flags(flags)
         return Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.RCVTIMEO)))
 
     def _receive(self, patience: Patience, *, strict: bool) -> None:
         """Fill ``ready``."""
-        while True:
-            while self._seam.wants_more(strict=strict):
+        seam = self._seam
+        if seam.dialogue is not None:
+            self._give_up(seam.dialogue)
+        if seam.collects:
+            self._send_due()
+        while not seam.ready:
+            while seam.wants_more(strict=strict):
                 try:
-                    self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
+                    seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
                 except zmq.Again:
-                    if self._seam.pending:
+                    if seam.pending:
                         break
-                    self.socket.poll(patience.left())
-            if self._seam.open(strict=strict):
-                return
-            patience.refuse()
+                    if not self.socket.poll(self._until_due(patience.left())):
+                        self._send_due()
+            if not self._open(strict=strict):
+                patience.refuse()
+
+    def _open(self, *, strict: bool) -> bool:
+        try:
+            return self._seam.open(strict=strict)
+        finally:
+            self._post()
+
+    def _until_due(self, timeout: int | None) -> int | None:
+        """Return how long to wait at most, since something has to be sent then."""
+        due = self._seam.next_due()
+        if due is None:
+            return timeout
+        left = max(1, -((clock.monotonic() - due) // 1000))
+        return left if timeout is None else min(left, timeout)
+
+    def _give_up(self, dialogue: Dialogue) -> None:
+        frames = None if self._seam.ready else dialogue.give_up()
+        if frames is not None:
+            self._transmit(frames, 0)
+
+    # Requests and replies.
+
+    def request(  # noqa: PLR0913 (a call with its limits)
+        self,
+        payload: bytes,
+        topic: Topic = None,
+        *,
+        timeout: int | None = None,
+        retry: int = RETRY_MS,
+        idempotent: bool = False,
+        route: Sequence[bytes] | None = None,
+    ) -> Message:
+        """Send a request, and return the reply to it and to no other.
+
+        Messages that are no reply wait for ``recv``. If the sealer addresses one
+        recipient, the request is sent again now and then, by the same bytes: it is
+        executed once. If it addresses several, whoever gets it may execute it, so it is
+        sent once.
+
+        Args:
+            payload: any bytes.
+            topic: as in ``send``.
+            timeout: milliseconds, -1 for no end; by default the socket's RCVTIMEO.
+            retry: milliseconds from one try to the next.
+            idempotent: executing it twice does no harm: it is then repeated also to a
+                receiver that has lost its memory.
+            route: as in ``send``.
+
+        Returns:
+            The reply, from one of those that the request was addressed to.
+
+        Raises:
+            RequestTimeoutError: none came in time.
+            RequestRefusedError: the receiver has lost its memory, and cannot know
+                whether it was executed. The next request will be heard.
+            RequestDoneError: it was executed, and the reply is gone.
+            UsageError: a wrong argument; nothing was sent.
+            zmq.Again: the socket could not take it in time.
+        """
+        request = self.send_request(payload, topic, idempotent=idempotent, route=route)
+        return self.wait(request, timeout=timeout, retry=retry)
+
+    def send_request(
+        self,
+        payload: bytes,
+        topic: Topic = None,
+        *,
+        flags: int = 0,
+        idempotent: bool = False,
+        route: Sequence[bytes] | None = None,
+    ) -> Request:
+        """Send a request whose reply ``wait`` returns; many may be in flight.
+
+        Raises:
+            UsageError: as ``request``; or 4096 are in flight.
+            zmq.Again: as ``request``.
+        """
+        return self._ask(payload, topic, flags, idempotent=idempotent, route=route)
+
+    def _ask(  # noqa: PLR0913 (as send_request)
+        self,
+        payload: bytes,
+        topic: Topic,
+        flags: int,
+        *,
+        idempotent: bool,
+        route: Sequence[bytes] | None,
+        label: bytes | None = None,
+    ) -> Request:
+        check_flags(flags)
+        dialogue = dialogue_of(self._seam)
+        self._flush(flags)
+        request = dialogue.ask(payload, topic, route, is_harmless=idempotent, label=label)
+        try:
+            self._transmit(request.frames, flags)
+        except zmq.ZMQError:
+            dialogue.forget(request)
+            raise
+        return request
+
+    def wait(
+        self, request: Request, *, timeout: int | None = None, retry: int = RETRY_MS
+    ) -> Message:
+        """Return the reply to a request that was sent; forget it if there is none.
+
+        Raises:
+            The same as ``request``.
+        """
+        dialogue = dialogue_of(self._seam)
+        patience = Patience(int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout)
+        try:
+            self._pursue(request, patience, retry, strict=False)
+        except zmq.Again:
+            raise RequestTimeoutError(
+                "no reply in time; whether it was executed is not known"
+            ) from None
+        finally:
+            dialogue.forget(request)
+        return result_of(request)
+
+    def sync(self, *, timeout: int | None = None, route: Sequence[bytes] | None = None) -> Peer:
+        """Make sure that the peer hears this end, and return who it is.
+
+        After the start of a receiver without a durable replay store, or where clocks are
+        off, a request may be refused once; this finds out with one that asks for nothing
+        (SPEC 16.5). The peer answers from within its ``recv``.
+
+        Raises:
+            The same as ``request``.
+        """
+        request = self._ask(b"", None, 0, idempotent=True, route=route, label=SYNC)
+        return self.wait(request, timeout=timeout, retry=RETRY_MS // 10).sender
+
+    def reply(
+        self, message: Message, payload: bytes, topic: Topic = None, *, flags: int = 0
+    ) -> None:
+        """Reply to a message: bound to it, sent the way it came, for its sender alone.
+
+        The reply is kept for a while, for a requester that asks again.
+
+        Raises:
+            UsageError: a wrong argument, or the sender is not valid any more.
+            zmq.Again: the socket could not take it in time.
+        """
+        check_flags(flags)
+        dialogue = dialogue_of(self._seam)
+        self._flush(flags)
+        self._transmit(dialogue.reply(message, payload, topic), flags)
+
+    def _owed(self) -> Message:
+        owed = dialogue_of(self._seam).owed
+        if owed is None:
+            raise UsageError("a REP replies to what it received, once; there is nothing")
+        return owed
+
+    def _recv_asked(self, flags: int, *, strict: bool) -> Message:
+        patience = self._patience(flags)
+        request = self._asked
+        if request is None:
+            raise UsageError("a REQ receives the reply to what it sent; there is nothing")
+        self._pursue(request, patience, RETRY_MS, strict=strict)
+        self._asked = None
+        return result_of(request)
+
+    def _pursue(self, request: Request, patience: Patience, retry: int, *, strict: bool) -> None:
+        """Receive until a request is over."""
+        tick = Patience(retry)
+        while not request.is_over:
+            if not self._seam.pending:
+                try:
+                    ahead = tick.left()
+                except zmq.Again:
+                    tick, ahead = Patience(retry), retry
+                    if request.is_to_one:
+                        with contextlib.suppress(zmq.ZMQError):
+                            self._transmit(request.frames, zmq.NOBLOCK)
+                left = patience.left()
+                if not self.socket.poll(ahead if left is None else min(left, ahead or left)):
+                    continue
+                self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
+            try:
+                if not self._open(strict=strict):
+                    patience.refuse()
+            except StoreUnavailableError:
+                patience.left()
+                zmq.zmq_poll([], _PAUSE_MS)
+
+    # The rest.
 
     @property
     def stats(self) -> Stats:
@@ -191,8 +558,32 @@ class SecureSocket:
         return self._seam.stats
 
     def close(self, linger: int | None = None) -> None:
-        """Close the socket inside."""
-        self.socket.close(linger)
+        """Send what waits for company, and close the socket inside.
+
+        Waits for room as long as the socket lingers, and no longer; what is dropped
+        then is logged.
+
+        Args:
+            linger: milliseconds, as in pyzmq; by default the socket's LINGER.
+
+        Raises:
+            UsageError: something waits, and no recipient is valid any more. The socket
+                is closed all the same.
+        """
+        if self.socket.closed:
+            return
+        patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
+        try:
+            self._seam.seal_collected()
+            with contextlib.suppress(zmq.Again):
+                while self._seam.unsent:
+                    try:
+                        self._send_unsent(zmq.NOBLOCK)
+                    except zmq.Again:
+                        self.socket.poll(patience.left(), zmq.POLLOUT)
+        finally:
+            report_dropped(self._seam)
+            self.socket.close(linger)
 
     def __enter__(self) -> Self:
         """Return this."""
@@ -206,3 +597,50 @@ class SecureSocket:
     ) -> None:
         """Close the socket inside."""
         self.close()
+
+
+def prepare(
+    socket: zmq.Socket[Any],
+    sealer: Sealer | None,
+    opener: Opener | None,
+    bundling: Bundling | None,
+    on_rejected: OnRejected | None,
+) -> Seam:
+    """Return the seam of a socket, and set the socket up for it."""
+    kind = int(socket.get(zmq.TYPE))
+    seam = Seam(kind, sealer=sealer, opener=opener, on_rejected=on_rejected, bundling=bundling)
+    if kind == zmq.REQ:
+        # A reply that was refused, or is late, must not be the end of the socket.
+        socket.set(zmq.REQ_RELAXED, 1)
+        socket.set(zmq.REQ_CORRELATE, 1)
+    return seam
+
+
+def dialogue_of(seam: Seam) -> Dialogue:
+    """Return the dialogue of a socket that has one.
+
+    Raises:
+        UsageError: it does not both send and receive.
+    """
+    if seam.dialogue is None:
+        raise UsageError("requests and replies need a REQ, REP, DEALER, ROUTER or PAIR socket")
+    return seam.dialogue
+
+
+def result_of(request: Request) -> Message:
+    """Return the reply to a request that is over.
+
+    Raises:
+        RequestError: why there is none.
+    """
+    if request.error is not None:
+        raise request.error
+    assert request.reply is not None
+    return request.reply
+
+
+def report_dropped(seam: Seam) -> None:
+    """Log what a socket that closes could not get rid of."""
+    if seam.unsent:
+        _log.warning("closed with %d bundles that nobody took in time", len(seam.unsent))
+        seam.unsent.clear()

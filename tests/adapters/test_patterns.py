@@ -8,8 +8,7 @@ import pytest
 import zmq
 from support import identity
 
-from envelope import Peer, TrustStore, UsageError
-from envelope.zeromq import seam
+from envelope import Peer, TrustStore, UsageError, codec
 
 BOB = identity("bob")
 TRANSPORTS = ["tcp", "ipc", "inproc"]
@@ -222,7 +221,7 @@ class TestObjects:
 
     def test_the_objects_of_a_bundle_come_one_by_one(self, pipe):
         push, pull = pipe()
-        push.send_many([seam.encode(value) for value in (1, "two")])
+        push.send_many([codec.encode_object(value) for value in (1, "two")])
         assert [pull.recv_object() for _ in range(2)] == [1, "two"]
 
 

@@ -13,7 +13,7 @@ import zmq
 from forge import Forgery
 from support import SECOND, FakeClock, World, flip, identity
 
-from envelope import clock
+from envelope import clock, codec
 from envelope.errors import MalformedError, RejectedError
 from envelope.zeromq import seam
 
@@ -231,7 +231,7 @@ class TestNoObject:
         assert scene.bob.recv_object(strict=True) == "good"
 
     def test_the_others_of_its_bundle_are_received(self, scene):
-        scene.alice.send_many([seam.encode(1), b"\xc1", seam.encode(2)])
+        scene.alice.send_many([codec.encode_object(1), b"\xc1", codec.encode_object(2)])
         assert [scene.bob.recv_object() for _ in range(2)] == [1, 2]
         assert scene.codes == ["malformed"]
 

@@ -11,8 +11,19 @@ import zmq.asyncio
 from envelope import UsageError
 from envelope.zeromq import SecureSocket, aio
 
-TYPES = [zmq.PUB, zmq.SUB, zmq.PUSH, zmq.PULL, zmq.PAIR]
-UNSUPPORTED = [zmq.REQ, zmq.REP, zmq.DEALER, zmq.ROUTER, zmq.XPUB, zmq.XSUB, zmq.STREAM]
+TYPES = [
+    zmq.PUB,
+    zmq.SUB,
+    zmq.XPUB,
+    zmq.XSUB,
+    zmq.PUSH,
+    zmq.PULL,
+    zmq.PAIR,
+    zmq.REQ,
+    zmq.REP,
+    zmq.DEALER,
+    zmq.ROUTER,
+]
 EACH = {
     SecureSocket: zmq.Socket,
     aio.SecureSocket: zmq.asyncio.Socket,
@@ -27,10 +38,9 @@ def name_of(kind: int) -> str:
 
 @each
 class TestWrapping:
-    @pytest.mark.parametrize("kind", UNSUPPORTED, ids=name_of)
-    def test_a_type_that_is_not_supported_yet_is_refused(self, wrapper, inside, plain, world, kind):
-        socket = plain(kind, inside)
-        with pytest.raises(UsageError, match=f"{name_of(kind)} sockets are not supported yet"):
+    def test_a_type_that_carries_no_messages_is_refused(self, wrapper, inside, plain, world):
+        socket = plain(zmq.STREAM, inside)
+        with pytest.raises(UsageError, match="STREAM sockets are not supported"):
             wrapper(socket, sealer=world.sealer(), opener=world.opener())
         assert not socket.closed
 

@@ -155,6 +155,7 @@ def test_the_exported_names_are_these():
         "Policy",
         "PublicIdentity",
         "RejectedError",
+        "RequestError",
         "Sealer",
         "SenderStats",
         "Stats",
@@ -163,6 +164,7 @@ def test_the_exported_names_are_these():
         "TrustStore",
         "UsageError",
         "message_id",
+        "recipients_of",
     }
     for name in envelope.__all__:
         assert getattr(envelope, name).__module__.startswith("envelope.")

@@ -1,0 +1,362 @@
+"""What two ends that can both speak say to each other (SPEC 16.3 to 16.5).
+
+Rules of this file:
+
+- A reply opens for its request alone; an executed request is executed no more.
+- ``judge`` changes nothing here, so a thread may run it; the other calls may not.
+- What is to be sent without anybody having called for it goes into ``outbox``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import zmq
+
+from envelope import clock, codec
+from envelope.errors import (
+    BeforeStartError,
+    FutureError,
+    MalformedError,
+    PolicyError,
+    RejectedError,
+    ReplayedError,
+    RequestDoneError,
+    RequestRefusedError,
+    StaleError,
+    TooOldError,
+    UsageError,
+)
+from envelope.message import Message, message_id
+from envelope.opener import Opener
+from envelope.sealer import Sealer
+from envelope.zeromq import frames as wire
+from envelope.zeromq.challenges import Challenges
+from envelope.zeromq.frames import (
+    ANSWER,
+    CHALLENGE,
+    DONE,
+    LABELS,
+    SYNC,
+    Frames,
+    Pattern,
+    Route,
+    Topic,
+)
+from envelope.zeromq.outgoing import Outgoing
+from envelope.zeromq.requests import MAX_CHALLENGES, Replies, Request, Requests
+
+Result = list[Message] | RejectedError
+
+_NOT_FRESH: Final = (StaleError, FutureError, BeforeStartError)
+_MARKED: Final = (ReplayedError, TooOldError)
+
+
+class Dialogue:
+    """The requests that one socket sends and answers. Not thread-safe.
+
+    Attributes:
+        outbox: whole messages to send.
+    """
+
+    def __init__(self, socket_type: int, out: Outgoing, opener: Opener | None) -> None:
+        self._type = socket_type
+        self._pattern: Pattern = wire.PATTERNS[socket_type]
+        self._out = out
+        self._opener = opener
+        self._requests = Requests()
+        self._replies = Replies()
+        self._challenges: Challenges | None = None
+        # Others mark in a shared memory, so nobody knows its age (SPEC 16.5).
+        if opener is not None and not opener.replay.is_remote and self._may_answer():
+            self._challenges = Challenges(clock.microseconds(opener.policy.max_age))
+        self._owed: Message | None = None
+        self.outbox: deque[Frames] = deque()
+
+    def _may_answer(self) -> bool:
+        return self._pattern.answers and self._out.can_send
+
+    # As a requester.
+
+    def ask(
+        self,
+        payload: bytes,
+        topic: Topic,
+        route: Sequence[bytes] | None,
+        *,
+        is_harmless: bool,
+        label: bytes | None = None,
+    ) -> Request:
+        """Return a request whose reply is waited for from now on; its frames are to be sent.
+
+        Raises:
+            UsageError: a wrong argument, or this socket does not ask.
+        """
+        if not self._pattern.asks or self._opener is None or not self._out.can_send:
+            raise UsageError(
+                "requests need a sealer and an opener on a REQ, DEALER, ROUTER or PAIR socket"
+            )
+        self._requests.check_room()
+        before = self.route(route)
+        sealer = self._sealer(before)
+        request = Request(
+            payload,
+            bound=tuple(one for one in (wire.as_topic(topic), label) if one is not None),
+            route=before,
+            is_harmless=is_harmless,
+            is_to_one=len(sealer.audience) == 1,
+        )
+        request.carry(sealer, self._opener.monotonic())
+        self._requests.add(request)
+        return request
+
+    def forget(self, request: Request) -> None:
+        """Wait no more for a request's reply."""
+        self._requests.end(request)
+
+    def route(self, route: Sequence[bytes] | None) -> Route:
+        """Return what stands before a message that is no reply.
+
+        Raises:
+            UsageError: as ``frames.as_route``.
+        """
+        before = wire.as_route(route, is_needed=self._type == zmq.ROUTER)
+        return (b"",) if self._type == zmq.DEALER else before
+
+    def _sealer(self, route: Route) -> Sealer:
+        return self._out.by_route(route if self._type == zmq.ROUTER else ())
+
+    def seal(self, payload: bytes, topic: Topic, route: Sequence[bytes] | None) -> Frames:
+        """Return the message of one payload that is neither request nor reply."""
+        before, name = self.route(route), wire.as_topic(topic)
+        bound = () if name is None else (name,)
+        return [*before, *bound, self._sealer(before).seal(payload, bound=bound)]
+
+    # As an answerer.
+
+    def hand_over(self, message: Message) -> None:
+        """Note that a message is the application's now."""
+        if self._type == zmq.REP:
+            self._owed = message
+
+    def give_up(self) -> Frames | None:
+        """Return what a REP sends for a message that nobody replied to, or None."""
+        if self._owed is None:
+            return None
+        self._owed = None
+        return [b""]
+
+    @property
+    def owed(self) -> Message | None:
+        """Of a REP: the message that waits for its reply."""
+        return self._owed
+
+    def reply(self, message: Message, payload: bytes, topic: Topic) -> Frames:
+        """Return the reply to a message, and keep it for whoever asks again.
+
+        Raises:
+            UsageError: a wrong argument, or this socket does not reply.
+        """
+        if not isinstance(message, Message):
+            raise UsageError("reply to a Message that this socket received")
+        if not self._may_answer():
+            raise UsageError("replies need a sealer on a REP, ROUTER, DEALER or PAIR socket")
+        if self._type == zmq.REP and message is not self._owed:
+            raise UsageError("a REP replies once, to the message that it received last")
+        name = wire.as_topic(topic)
+        frames = self._answer(message, () if name is None else (name,), payload)
+        self._replies.keep(message.id, message.sender, frames)
+        self._owed = None
+        return [*message.route, *frames]
+
+    def _answer(self, message: Message, bound: tuple[bytes, ...], payload: bytes) -> Frames:
+        sealer = self._out.by_requester(message.sender)
+        return [*bound, sealer.seal(payload, bound=bound, in_reply_to=message.id)]
+
+    # What arrives.
+
+    def judge(self, frames: Frames) -> Result:
+        """Open one message, and change nothing here."""
+        opener = self._opener
+        assert opener is not None
+        try:
+            try:
+                route, bound, data = wire.split(frames, self._pattern)
+            except MalformedError as error:
+                opener.refuse(error)
+                raise
+            named = wire.in_reply_to(data)
+            if named is None:
+                messages = opener.open_bundle(data, bound=bound)
+            else:
+                messages = [self._open_reply(opener, data, bound, named)]
+        except RejectedError as error:
+            error.__context__ = None
+            return error.with_traceback(None)
+        if route:
+            messages[0].came_by(route)
+        return messages
+
+    def _open_reply(self, opener: Opener, data: bytes, bound: Frames, named: bytes) -> Message:
+        """Open what says that it is a reply."""
+        request = self._requests.pending.get(named)
+        is_challenge = bool(bound) and bound[-1] == CHALLENGE
+        if request is not None and is_challenge:
+            since = request.sealed_at
+            return opener.answer(
+                data, bound=bound, in_reply_to=named, asked=request.asked, since=since
+            )
+        if request is not None:
+            return opener.open(data, bound=bound, in_reply_to=named, asked=request.asked)
+        challenge = None if self._challenges is None else self._challenges.pending.get(named)
+        if challenge is not None:
+            sender, since = challenge
+            return opener.answer(data, bound=bound, in_reply_to=named, asked=[sender], since=since)
+        error: RejectedError
+        if self._requests.was_answered(named):
+            error = ReplayedError("a second reply to a request that is over")
+        elif is_challenge:
+            error = PolicyError("a challenge to what is no request in flight; see sync()")
+        else:
+            return opener.open(data, bound=bound)  # Refused: a reply that nobody expects.
+        opener.refuse(error)
+        raise error
+
+    def sort(self, messages: list[Message]) -> bool:
+        """Take in what was opened; return whether it is for the application."""
+        first = messages[0]
+        label = first.bound[-1] if first.bound and first.bound[-1] in LABELS else None
+        named = first.in_reply_to
+        if named is not None:
+            request = self._requests.pending.get(named)
+            if request is not None:
+                self._conclude(request, first, label)
+                return False
+            if self._challenges is not None:
+                self._challenges.pending.pop(named, None)
+        if label is None:
+            return True
+        if label == SYNC and self._may_answer():
+            self.outbox.append([*first.route, *self._answer(first, first.bound, b"")])
+        elif self._type == zmq.REP:
+            self.outbox.append([b""])
+        return False
+
+    def _conclude(self, request: Request, message: Message, label: bytes | None) -> None:
+        """Take in what a request came to."""
+        if label == CHALLENGE:
+            self._answer_challenge(request, message)
+            return
+        self._requests.end(request)
+        if label == DONE:
+            request.error = RequestDoneError(
+                f"{message.sender.name!r} executed it, and keeps its reply no more"
+            )
+        else:
+            request.reply = message
+
+    def _answer_challenge(self, request: Request, message: Message) -> None:
+        """Answer in a new stream, with the request again if that is safe (SPEC 16.5)."""
+        opener = self._opener
+        assert opener is not None
+        try:
+            code, age = _decode_challenge(message)
+        except MalformedError as error:
+            opener.refuse(error, message)
+            return
+        self._requests.end(request)
+        now = opener.monotonic()
+        if self._sealer(request.route).stream == request.stream:
+            self._out.begin_anew()
+        sealer = self._sealer(request.route)
+        request.challenges += 1
+        was_never_executed = request.is_to_one and now - request.sealed_at <= age - age // 100
+        try:
+            if request.challenges <= MAX_CHALLENGES and (request.is_harmless or was_never_executed):
+                request.carry(sealer, now, in_reply_to=message.id)
+                self._requests.add(request)
+                self.outbox.append(request.frames)
+                return
+            bound = (*wire.plain_bound(request.bound), ANSWER)
+            data = sealer.seal(b"", bound=bound, in_reply_to=message.id)
+            self.outbox.append([*request.route, *bound, data])
+        except UsageError as error:  # No recipient is valid any more.
+            request.error = RequestRefusedError(str(error))
+            return
+        request.error = RequestRefusedError(
+            f"{message.sender.name!r} refused it ({code}), and cannot know whether it was executed "
+            "before; if that does no harm, ask again"
+        )
+
+    def refuse(self, frames: Frames, error: RejectedError) -> None:
+        """Say what there is to say to whoever sent what was refused."""
+        answer = None
+        if isinstance(error, _MARKED):
+            answer = self._repeat(frames)
+        elif isinstance(error, _NOT_FRESH):
+            answer = self._challenge(frames, error)
+        if answer is not None:
+            self.outbox.append(answer)
+        elif self._type == zmq.REP:
+            self.outbox.append([b""])
+
+    def _repeat(self, frames: Frames) -> Frames | None:
+        """Return the reply to what was executed before (SPEC 16.3)."""
+        if not self._replies:
+            return None
+        route, bound, data = wire.split(frames, self._pattern)
+        request = message_id(data)
+        kept = self._replies.find(request)
+        if kept is None:
+            peer = self._replies.requester(request)
+            if peer is None:
+                return None
+            label = (*wire.plain_bound(bound), DONE)
+            try:
+                sealed = self._out.by_requester(peer).seal(b"", bound=label, in_reply_to=request)
+            except UsageError:  # Revoked since.
+                return None
+            kept = [*label, sealed]
+            self._replies.replace(request, kept)
+        return [*route, *kept]
+
+    def _challenge(self, frames: Frames, refusal: RejectedError) -> Frames | None:
+        """Return a challenge to what cannot be judged, if it is sound (SPEC 16.5)."""
+        opener = self._opener
+        if self._challenges is None or opener is None:
+            return None
+        route, bound, data = wire.split(frames, self._pattern)
+        if wire.in_reply_to(data) is not None:
+            return None
+        try:
+            peer, request, age = opener.challenge(data, bound=bound)
+        except _MARKED:
+            return self._repeat(frames)
+        except RejectedError:
+            return None
+        now = opener.monotonic()
+        if not self._challenges.may_ask(peer.key_id, now):
+            return None
+        label = (*wire.plain_bound(bound), CHALLENGE)
+        payload = codec.encode_object([refusal.code, age])
+        sealer = self._out.by_requester(peer, anew=self._challenges.is_first(peer.key_id))
+        try:
+            sealed = sealer.seal(payload, bound=label, in_reply_to=request)
+        except UsageError:  # Revoked since.
+            return None
+        self._challenges.add(message_id(sealed), peer.key_id, now)
+        return [*route, *label, sealed]
+
+
+def _decode_challenge(message: Message) -> tuple[str, int]:
+    """Return the code and the age of the memory.
+
+    Raises:
+        MalformedError: the payload is no such thing.
+    """
+    match message.object():
+        case [str(code), int(age)] if type(age) is int and age >= 0 and code.isidentifier():
+            return code, age
+    raise MalformedError("the payload is no challenge (SPEC 16.4)")
