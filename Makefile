@@ -58,9 +58,10 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/replay.py --write docs/performance.md
 	$(BIN)/python benchmarks/scaling.py --write docs/guides/scaling.md
 
-soak: $(DEV)/.stamp ## 200 kills under load, and long properties: no replay gets in
+soak: $(DEV)/.stamp ## 200 kills, minutes of chaos, long properties: no replay gets in
 	bash .ci/redis
 	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
+	ENVELOPE_CHAOS=180 $(BIN)/python -m pytest -q tests/scenarios/test_chaos.py
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout 7200 \
 	  tests/property/test_durable.py tests/property/test_shared.py
 
