@@ -22,6 +22,7 @@ MAX_DEPTH: Final = 32
 _NOT_A_BUNDLE: Final = "the payload is not a bundle in its one encoding"
 _NOT_FRAMES: Final = "the payload is not an array of frames in its one encoding"
 _EMPTY: Final = b"\x90"
+_BUFFERS: Final = {bytes, bytearray, memoryview}
 _NOT_AN_OBJECT: Final = "the payload is not an object in its one encoding"
 
 
@@ -56,13 +57,24 @@ def decode_bundle(packed: bytes) -> list[bytes]:
     return payloads
 
 
-def encode_frames(frames: Sequence[bytes]) -> bytes:
+def encode_frames(frames: Sequence[bytes | bytearray | memoryview]) -> bytes:
     """Pack the frames of one message into one payload (SPEC 10.3).
 
+    Args:
+        frames: a list or tuple of at most 4096 frames; a memoryview, such as an array's
+            ``data``, is copied once.
+
     Raises:
-        UsageError: too many, or not bytes.
+        UsageError: too many, not bytes, or a memoryview that is not contiguous.
     """
-    return _EMPTY if type(frames) in (list, tuple) and not frames else encode_bundle(frames)
+    if type(frames) not in (list, tuple) or len(frames) > MAX_BUNDLE:
+        raise UsageError(f"the frames of a message are a list of at most {MAX_BUNDLE} bytes")
+    if not set(map(type, frames)) <= _BUFFERS:
+        raise UsageError("the frames of a message are a list of bytes")
+    try:
+        return cast("bytes", msgpack.packb(frames))
+    except (BufferError, ValueError) as error:
+        raise UsageError(f"a frame that is not contiguous: {error}") from None
 
 
 def decode_frames(packed: bytes) -> list[bytes]:

@@ -29,7 +29,7 @@ from envelope.sealer import Sealer
 from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq.bundling import Bundling
-from envelope.zeromq.frames import SYNC, Frames, Topic, check_flags
+from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience
 from envelope.zeromq.socket import RETRY_MS, dialogue_of, prepare, report_dropped, result_of
@@ -87,14 +87,10 @@ class SecureSocket:
         """Seal and send one payload; see ``envelope.zeromq.SecureSocket.send``."""
         check_flags(flags)
         seam = self._seam
-        if seam.collects and route is None:
-            if seam.unsent:
-                await self._send_unsent(flags)
-            if seam.collect(payload, topic):
-                # The payload was taken: what cannot go now goes before the next one.
-                with contextlib.suppress(zmq.Again):
-                    await self._send_unsent(flags)
-            self._set_timer()
+        collector = seam.collector
+        if collector is not None:
+            if route is not None or not collector.add(payload, topic):
+                await self._collect(payload, topic, flags, route)
             return
         if seam.type == zmq.REQ:
             self._asked = await self.send_request(payload, topic, flags=flags, route=route)
@@ -135,7 +131,7 @@ class SecureSocket:
 
     async def send_multipart(
         self,
-        frames: Sequence[bytes],
+        frames: Sequence[bytes | bytearray | memoryview],
         topic: Topic = None,
         *,
         flags: int = 0,
@@ -150,6 +146,17 @@ class SecureSocket:
         check_flags(flags)
         self._seam.seal_collected()
         await self._send_unsent(flags)
+
+    async def _collect(
+        self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
+    ) -> None:
+        as_route(route, is_needed=False)
+        await self._send_unsent(flags)
+        self._seam.collect(payload, topic)
+        self._set_timer()
+        # The payload was taken: what cannot go now goes before the next one.
+        with contextlib.suppress(zmq.Again):
+            await self._send_unsent(flags)
 
     async def _send_unsent(self, flags: int) -> None:
         timeout = 0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO))
@@ -170,7 +177,7 @@ class SecureSocket:
         while unsent:
             if not self._send_now(unsent[0]):
                 return False
-            unsent.popleft()
+            self._seam.sent()
         return True
 
     def _send_now(self, frames: Frames) -> bool:
@@ -189,7 +196,7 @@ class SecureSocket:
         """Look at what waits when the first of it has waited long enough."""
         due = self._seam.next_due()
         if self._timer is None and (due is not None or self._seam.unsent):
-            delay = 0.001 if due is None else max(0, due - clock.monotonic()) / clock.SECOND
+            delay = 0.001 if due is None else max(0, due - clock.monotonic_ns()) / 1e9
             self._timer = asyncio.get_running_loop().call_later(delay, self._send_due)
 
     def _send_due(self) -> None:
@@ -197,7 +204,7 @@ class SecureSocket:
         if self.socket.closed:
             return
         try:
-            self._seam.seal_collected(clock.monotonic())
+            self._seam.seal_collected(clock.monotonic_ns())
             self._push()
         except (EnvelopeError, zmq.ZMQError) as error:
             # The next send, flush or close raises it to somebody.

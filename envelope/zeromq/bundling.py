@@ -52,70 +52,108 @@ class Bundling:
 class Batch:
     """The payloads of one topic that wait."""
 
-    __slots__ = ("due", "payloads", "size", "topic")
+    __slots__ = ("append", "due", "given", "left", "payloads", "room", "topic")
 
-    def __init__(self, topic: bytes | None, due: int) -> None:
+    def __init__(self, topic: bytes | None, bundling: Bundling, due: int) -> None:
         self.topic = topic
         self.due = due
+        """When it goes out, monotonic nanoseconds."""
+        self.left = bundling.max_count
+        self.room = bundling.max_bytes
         self.payloads: list[bytes] = []
-        self.size = 0
+        self.append = self.payloads.append
+        self.given: list[bytes | str | None] = []
+        """The topic as callers gave it."""
+
+    def add(self, payload: bytes) -> None:
+        """Take a payload."""
+        self.append(payload)
+        self.left -= 1
+        self.room -= len(payload)
+
+    def take_back(self) -> None:
+        """Give up the payload that came last."""
+        self.room += len(self.payloads.pop())
+        self.left += 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is to go out now."""
+        return self.left <= 0 or self.room <= 0
 
 
 class Collector:
     """What waits, by topic, the oldest first. Not thread-safe."""
 
     def __init__(self, bundling: Bundling) -> None:
-        self.delay = clock.microseconds(bundling.max_delay)
-        self._max_count = bundling.max_count
-        self._max_bytes = bundling.max_bytes
+        self._bundling = bundling
+        self._delay = clock.microseconds(bundling.max_delay) * 1000
         self._batches: dict[bytes | None, Batch] = {}
+        self._by_given: dict[bytes | str | None, Batch] = {}
+        self._look_at = 0
 
-    def find(self, topic: bytes | None, now: int) -> Batch:
+    def add(self, payload: bytes, topic: bytes | str | None) -> bool:
+        """Take a payload into a batch that stays open then; on the way of every message.
+
+        Returns:
+            False: nothing was taken, for this is not the usual case.
+        """
+        try:
+            batch = self._by_given[topic]
+        except (KeyError, TypeError):  # Not collected now, or no topic at all.
+            return False
+        if type(payload) is not bytes:
+            return False
+        room = batch.room - len(payload)
+        if room <= 0 or batch.left <= 1 or clock.monotonic_ns() >= self._look_at:
+            return False
+        batch.room = room
+        batch.left -= 1
+        batch.append(payload)
+        return True
+
+    def find(self, topic: bytes | None, given: bytes | str | None) -> Batch:
         """Return the batch of a topic, a new one if there is none."""
         batch = self._batches.get(topic)
         if batch is None:
-            batch = self._batches[topic] = Batch(topic, now + self.delay)
+            due = clock.monotonic_ns() + self._delay
+            batch = self._batches[topic] = Batch(topic, self._bundling, due)
+        if given not in batch.given:
+            batch.given.append(given)
+            self._by_given[given] = batch
         return batch
 
     def has_room(self, batch: Batch, size: int) -> bool:
         """Tell whether a payload of this size still goes into a batch."""
-        return (
-            len(batch.payloads) < self._max_count and batch.size + size <= self._max_bytes
-        ) or not batch.payloads
-
-    def is_full(self, batch: Batch) -> bool:
-        """Tell whether a batch is to go out now."""
-        return len(batch.payloads) >= self._max_count or batch.size >= self._max_bytes
-
-    def take_back(self, batch: Batch) -> None:
-        """Give up the payload that came last."""
-        batch.size -= len(batch.payloads.pop())
-        if not batch.payloads:
-            self.drop(batch)
+        return not batch.payloads or (batch.left > 0 and size <= batch.room)
 
     def drop(self, batch: Batch) -> None:
-        """Forget a batch that went out."""
-        self._batches.pop(batch.topic, None)
+        """Forget a batch that went out, or is empty."""
+        del self._batches[batch.topic]
+        for given in batch.given:
+            del self._by_given[given]
 
     def next_due(self) -> int | None:
-        """Return when the oldest batch is to go out; None: nothing waits."""
+        """Return when the oldest batch goes out, monotonic nanoseconds; None: nothing waits."""
         for batch in self._batches.values():
             return batch.due
         return None
 
-    def is_due(self, now: int) -> bool:
-        """Tell whether a batch has waited long enough, or too many topics wait."""
-        for batch in self._batches.values():
-            return batch.due <= now or len(self._batches) > _MAX_TOPICS
-        return False
-
     def due(self, now: int | None) -> Iterator[Batch]:
-        """Give the batches that are to go out, the oldest first; all, if ``now`` is None.
+        """Give the batches that are to go out at ``now``, the oldest first; all, if None.
 
         Each must be dropped before the next one is asked for.
         """
-        while self._batches and (now is None or self.is_due(now)):
-            yield next(iter(self._batches.values()))
+        while self._batches:
+            batch = next(iter(self._batches.values()))
+            if now is not None and batch.due > now and len(self._batches) <= _MAX_TOPICS:
+                return
+            yield batch
+
+    def look(self, *, is_blocked: bool) -> None:
+        """Set when ``add`` is no longer enough: at once, if something could not be sent."""
+        due = self.next_due()
+        self._look_at = 0 if is_blocked or due is None else due
 
 
 def chunks(payloads: Sequence[bytes], bundling: Bundling) -> Iterator[list[bytes]]:

@@ -87,6 +87,7 @@ class Seam:
         ready: the messages of each envelope that was opened and not handed out yet.
         pending: what arrived and is to be opened, also for the second time, since the
             replay store could not answer.
+        collector: what waits for company, or None where nothing does.
         unsent: bundles that are to be sent before anything else.
     """
 
@@ -110,7 +111,7 @@ class Seam:
         self._opener = opener
         self._on_rejected = on_rejected
         self._chunking = Bundling() if bundling is None else bundling
-        self._collector = None if bundling is None else Collector(bundling)
+        self.collector = None if bundling is None else Collector(bundling)
         self.dialogue: Dialogue | None = None
         if pattern.sends and pattern.receives:
             self.dialogue = Dialogue(socket_type, self._out, opener)
@@ -152,67 +153,66 @@ class Seam:
         each = list(chunks(payloads, self._chunking))
         return [[*before, *bound, sealer.seal_bundle(chunk, bound=bound)] for chunk in each]
 
-    @property
-    def collects(self) -> bool:
-        """Whether payloads wait for company."""
-        return self._collector is not None
-
-    def collect(self, payload: bytes, topic: Topic) -> bool:
-        """Take a payload in; return whether there is something to send now.
+    def collect(self, payload: bytes, topic: Topic) -> None:
+        """Take a payload in; what is to go out now is in ``unsent`` then.
 
         Raises:
             UsageError: nothing was taken.
         """
-        collector = self._collector
+        collector = self.collector
         assert collector is not None
-        if topic is not None:
-            topic = wire.as_topic(topic)
-            assert topic is None or type(topic) is bytes
+        name = wire.as_topic(topic)
         if type(payload) is not bytes:
             raise UsageError(f"payload is bytes, not {type(payload).__name__}; encode it first")
-        now = clock.monotonic()
-        batch = collector.find(topic, now)
+        self.seal_collected(clock.monotonic_ns())
+        batch = collector.find(name, topic)
         if not collector.has_room(batch, len(payload)):
             self._seal_batch(batch)
-            batch = collector.find(topic, now)
-        batch.payloads.append(payload)
-        batch.size += len(payload)
-        if collector.is_full(batch):
+            batch = collector.find(name, topic)
+        batch.add(payload)
+        if batch.is_full:
             try:
                 self._seal_batch(batch)
             except UsageError:
-                collector.take_back(batch)
+                batch.take_back()
+                if not batch.payloads:
+                    collector.drop(batch)
                 raise
-            return True
-        if collector.is_due(now):
-            self.seal_collected(now)
-            return True
-        return False
+        collector.look(is_blocked=bool(self.unsent))
 
     def seal_collected(self, now: int | None = None) -> None:
         """Put into ``unsent`` what has waited until ``now``; all that waits, if None.
 
+        Args:
+            now: monotonic nanoseconds.
+
         Raises:
             UsageError: as ``Sealer.seal``; what was collected goes on waiting.
         """
-        collector = self._collector
-        if collector is not None:
-            for batch in collector.due(now):
+        if self.collector is not None:
+            for batch in self.collector.due(now):
                 self._seal_batch(batch)
+            self.collector.look(is_blocked=bool(self.unsent))
+
+    def sent(self) -> None:
+        """Note that the first of ``unsent`` was sent."""
+        self.unsent.popleft()
+        if not self.unsent and self.collector is not None:
+            self.collector.look(is_blocked=False)
 
     def next_due(self) -> int | None:
-        """Return when what waits is to go out, monotonic microseconds; None: nothing waits."""
-        return None if self._collector is None else self._collector.next_due()
+        """Return when what waits is to go out, monotonic nanoseconds; None: nothing waits."""
+        return None if self.collector is None else self.collector.next_due()
 
     def _seal_batch(self, batch: Batch) -> None:
-        assert self._collector is not None
+        assert self.collector is not None
         bound = () if batch.topic is None else (batch.topic,)
         sealer = self._out.by_topic(batch.topic)
         if len(batch.payloads) == 1:
             data = sealer.seal(batch.payloads[0], bound=bound)
         else:
             data = sealer.seal_bundle(batch.payloads, bound=bound)
-        self._collector.drop(batch)
+        self.collector.drop(batch)
         route = () if self.dialogue is None else self.dialogue.route(None)
         self.unsent.append([*route, *bound, data])
 

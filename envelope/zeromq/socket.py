@@ -29,7 +29,7 @@ from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq.bundling import Bundling
 from envelope.zeromq.dialogue import Dialogue
-from envelope.zeromq.frames import SYNC, Frames, Topic, check_flags
+from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience, Seam
 
@@ -39,8 +39,9 @@ RETRY_MS: Final = 1000
 """How often a request is sent again by default: a lost one costs a second."""
 _PAUSE_MS: Final = 50
 """Between two questions to a replay store that cannot answer."""
-_ZERO_COPY: Final = 65_536
-"""Envelopes of this size and more are handed to ZeroMQ as they are, not copied."""
+_ZERO_COPY: Final = 262_144
+"""Envelopes of this size and more are handed to ZeroMQ as they are. For smaller ones a copy
+is cheaper than to be told when ZeroMQ is done with them."""
 
 
 class SecureSocket:
@@ -119,15 +120,13 @@ class SecureSocket:
                 receivers will see a gap of one, which is the truth. With bundling
                 nothing was used.
         """
-        check_flags(flags)
         seam = self._seam
-        if seam.collects and route is None:
-            self._send_unsent(flags)
-            if seam.collect(payload, topic):
-                # The payload was taken: what cannot go now goes before the next one.
-                with contextlib.suppress(zmq.Again):
-                    self._send_unsent(flags)
+        collector = seam.collector
+        if collector is not None:
+            if flags or route is not None or not collector.add(payload, topic):
+                self._collect(payload, topic, flags, route)
             return
+        check_flags(flags)
         if seam.type == zmq.REQ:
             self._asked = self.send_request(payload, topic, flags=flags, route=route)
         elif seam.type == zmq.REP and route is None:
@@ -177,7 +176,7 @@ class SecureSocket:
 
     def send_multipart(
         self,
-        frames: Sequence[bytes],
+        frames: Sequence[bytes | bytearray | memoryview],
         topic: Topic = None,
         *,
         flags: int = 0,
@@ -202,6 +201,17 @@ class SecureSocket:
         check_flags(flags)
         self._flush(flags)
 
+    def _collect(
+        self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
+    ) -> None:
+        check_flags(flags)
+        as_route(route, is_needed=False)
+        self._send_unsent(flags)
+        self._seam.collect(payload, topic)
+        # The payload was taken: what cannot go now goes before the next one.
+        with contextlib.suppress(zmq.Again):
+            self._send_unsent(flags)
+
     def _flush(self, flags: int) -> None:
         self._seam.seal_collected()
         self._send_unsent(flags)
@@ -217,12 +227,12 @@ class SecureSocket:
         unsent = self._seam.unsent
         while unsent:
             self._transmit(unsent[0], flags)
-            unsent.popleft()
+            self._seam.sent()
 
     def _send_due(self) -> None:
         """Send what has waited long enough, as far as the socket takes it."""
-        if self._seam.collects:
-            self._seam.seal_collected(clock.monotonic())
+        if self._seam.collector is not None:
+            self._seam.seal_collected(clock.monotonic_ns())
             with contextlib.suppress(zmq.Again):
                 self._send_unsent(zmq.NOBLOCK)
 
@@ -346,7 +356,7 @@ class SecureSocket:
         seam = self._seam
         if seam.dialogue is not None:
             self._give_up(seam.dialogue)
-        if seam.collects:
+        if seam.collector is not None:
             self._send_due()
         while not seam.ready:
             while seam.wants_more(strict=strict):
@@ -371,7 +381,7 @@ class SecureSocket:
         due = self._seam.next_due()
         if due is None:
             return timeout
-        left = max(1, -((clock.monotonic() - due) // 1000))
+        left = max(1, -((clock.monotonic_ns() - due) // 1_000_000))
         return left if timeout is None else min(left, timeout)
 
     def _give_up(self, dialogue: Dialogue) -> None:
