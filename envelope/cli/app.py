@@ -222,6 +222,24 @@ def demo(
     raise typer.Exit(status)
 
 
+@app.command()
+def relay(
+    file: options.RelayConfig,
+    *,
+    stats: options.StatsEvery = None,
+    as_json: options.AsJson = False,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Seal and open for programs that cannot: plain sockets inside, sealed ones outside.
+
+    Ends by SIGTERM or Ctrl-C, when what has arrived has gone on; at once by a second one.
+    """
+    # Late: it needs sockets.
+    from envelope.cli import relaying  # noqa: PLC0415 (see above)
+
+    relaying.run(file, every=stats, as_json=as_json, passphrase_file=passphrase_file)
+
+
 def _frames(bound: list[str] | None) -> list[bytes]:
     """Return the bound frames: the very bytes of the command line."""
     return [os.fsencode(frame) for frame in bound or []]

@@ -94,3 +94,10 @@ Events = Annotated[
 Picture = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Draw the final picture.")
 ]
+
+RelayConfig = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The flows: a TOML file (docs/guides/relay.md).")
+]
+StatsEvery = Annotated[
+    float | None, typer.Option("--stats", metavar="S", help="Print the figures every S seconds.")
+]
