@@ -174,7 +174,7 @@ class Opener:
         self._max_future = clocks.microseconds(self.policy.max_future)
         self._keep = max(_DAY, _HORIZON * self._max_age)
         self._watch = clocks.HighWater(clock, tolerance=self._max_future)
-        self._tally = Tally(monotonic)
+        self._tally = Tally(monotonic, context=context)
         self._monotonic = monotonic
         self._began = monotonic()
         self._young = YoungStreams()
@@ -378,6 +378,10 @@ class Opener:
         """Return the reading of the clock that challenges are timed by, microseconds."""
         return self._monotonic()
 
+    def wall(self) -> int:
+        """Return the last reading of the wall clock: that of the envelope opened last."""
+        return self._watch.last
+
     def stricter(
         self, *, require: Literal["signed", "sealed"] = "signed", addressed: bool = False
     ) -> Self:
@@ -555,7 +559,9 @@ class Opener:
         if asking is not None and asking.since is not None:
             if self._monotonic() - asking.since <= self._max_age:
                 return
-        elif self._young.is_fresh(
+        # What is ahead of this clock would be accepted again by the next life of a memory that
+        # is lost: its cold start reaches no further than max_future (SPEC 8.7).
+        elif (self.replay.is_durable or sent_at <= now + self._max_future) and self._young.is_fresh(
             header.sender + header.stream,
             sent_at,
             now=self._monotonic(),

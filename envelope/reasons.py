@@ -7,11 +7,30 @@ besides its time.
 
 from __future__ import annotations
 
+from typing import Final
+
 from envelope import clock, wire
 from envelope.policy import Policy
 from envelope.trust import Peer
 
-NOT_ASKED = "a reply by somebody whom the request was not addressed to"
+REMEDIES: Final = {
+    "too_large": "raise max_size of the policy, if this is meant to come here",
+    "malformed": "does a program without envelopes send here?",
+    "version": "update the older end",
+    "unknown_sender": "if it is one of yours, add its envpub1... text to the trust store",
+    "reflected": "is this end connected to itself, or is its identity used elsewhere?",
+    "not_trusted": "the trust store says who may send where, and when",
+    "not_addressed": "does the sender name this end, by its key of today, in to=[...]?",
+    "before_start": "a receiver that started, or crashed, a moment ago; it passes",
+    "too_old": "sent again, or long delayed",
+    "replayed": "sent twice by the network, or by somebody who recorded it",
+    "bad_signature": "compare context and topic of both ends, and the sender's key with that "
+    "in the trust store",
+    "unseal": "the sender sealed it wrongly, or for another key",
+}
+"""What to do about a code, where the detail does not say it."""
+
+NOT_ASKED: Final = "a reply by somebody whom the request was not addressed to"
 
 
 def policy(required: Policy, header: wire.Header, bundles: int) -> str:

@@ -6,7 +6,9 @@ Rules of this file:
   changes, at any time, while others open.
 - Until a signature was checked the sender is a claim, and has no counter.
 - A flood of refusals makes one log line for each code in a while, with a count
-  of those it stands for.
+  of those it stands for. So that a stranger's flood does not hide the one peer that is
+  set up wrongly, a sender that is claimed and known has lines of its own, a few for all:
+  the stranger may claim each of them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from envelope import clock as clocks
+from envelope import reasons
 from envelope.clock import Clock
 from envelope.errors import CODES, RejectedError
 from envelope.forks import process
@@ -26,8 +29,12 @@ from envelope.replay import Gaps, ReplayGuard
 _log = logging.getLogger("envelope.opener")
 
 LOG_EVERY: Final = 5 * clocks.SECOND
-"""At most one line for each code in this time. Short enough to see a mistake while
-one still looks at it; sixteen codes make at most some three lines a second."""
+"""At most one line for each code in this time, or for each code of a known sender. Short
+enough to see a mistake while one still looks at it."""
+_OWN_LINES: Final = 16
+"""Lines of known senders in the same time. With those of sixteen codes, some six a second."""
+_MAX_LINES: Final = 1024
+"""Known senders of one code that have lines of their own; beyond, all begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +102,27 @@ class SenderTally:
         self.refused: dict[str, int] = {}
 
 
-class _Code:
-    """The running counter of one code, and what the log has said of it."""
+class _Line:
+    """What the log has said of some refusals."""
 
-    __slots__ = ("count", "next_line", "said")
+    __slots__ = ("next_at", "unsaid")
+
+    def __init__(self) -> None:
+        self.next_at = 0
+        self.unsaid = 0
+        """Refusals since the last line."""
+
+
+class _Code:
+    """The running counter of one code, and its lines in the log."""
+
+    __slots__ = ("common", "count", "own")
 
     def __init__(self) -> None:
         self.count = 0
-        self.next_line = 0
-        self.said = 0
-        """The count when the last line was written."""
+        self.common = _Line()
+        self.own: dict[bytes, _Line] = {}
+        """By known sender, as claimed."""
 
 
 class Tally:
@@ -114,13 +132,23 @@ class Tally:
         "__weakref__",
         "_clock",
         "_codes",
+        "_context",
         "_lock",
+        "_own_left",
+        "_own_until",
         "_senders",
     )
 
-    def __init__(self, clock: Clock = clocks.monotonic) -> None:
-        """Begin at zero; the clock, monotonic microseconds, spaces the log lines."""
+    def __init__(self, clock: Clock = clocks.monotonic, *, context: str = "") -> None:
+        """Begin at zero.
+
+        Args:
+            clock: monotonic microseconds; spaces the log lines.
+            context: of the opener, for its log lines.
+        """
         self._clock = clock
+        self._context = context
+        self._own_left = self._own_until = 0
         self._lock = threading.RLock()
         process.adopt(self)
         self._codes = {code: _Code() for code in CODES}
@@ -150,23 +178,52 @@ class Tally:
         """
         # A store of somebody else's may have a code of its own.
         code = self._codes.get(error.code) or self._codes.setdefault(error.code, _Code())
+        claimed = error.claimed_sender
         now = self._clock()
         with self._lock:
             code.count += 1
-            if error.verified and error.claimed_sender in self._senders:
-                refused = self._senders[error.claimed_sender].refused
+            if error.verified and claimed in self._senders:
+                refused = self._senders[claimed].refused
                 refused[error.code] = refused.get(error.code, 0) + 1
-            if now < code.next_line:
+            line = code.common
+            name = None
+            if claimed is not None:
+                line = code.own.get(claimed) or line
+                if now >= line.next_at or line is code.common:
+                    name = name_of(claimed)
+                    if name is not None:
+                        line = self._own_line(code, claimed, now)
+            line.unsaid += 1
+            if now < line.next_at:
                 return
-            code.next_line = now + LOG_EVERY
-            unsaid, code.said = code.count - code.said - 1, code.count
-        who = "no sender decoded"
-        if error.claimed_sender is not None:
+            line.next_at = now + LOG_EVERY
+            unsaid, line.unsaid = line.unsaid - 1, 0
+        _log.warning("%s", self._say(error, claimed, name, unsaid))
+
+    def _own_line(self, code: _Code, claimed: bytes, now: int) -> _Line:
+        """Return the line of a known sender, or that of all if too many have spoken."""
+        if now >= self._own_until:
+            self._own_until, self._own_left = now + LOG_EVERY, _OWN_LINES
+        if self._own_left == 0:
+            return code.common
+        self._own_left -= 1
+        if len(code.own) >= _MAX_LINES:
+            code.own.clear()
+        return code.own.setdefault(claimed, _Line())
+
+    def _say(self, error: RejectedError, claimed: bytes | None, name: str | None, more: int) -> str:
+        parts = [f"envelope refused, {error}", "no sender decoded"]
+        if claimed is not None:
             label = "signed by" if error.verified else "claimed sender"
-            name = name_of(error.claimed_sender)
-            who = f"{label} {error.claimed_sender.hex()}" + (f" ({name})" if name else "")
-        more = f"; {unsaid} more of this code since the last line" if unsaid else ""
-        _log.warning("envelope refused, %s; %s%s", error, who, more)
+            parts[1] = f"{label} {claimed.hex()}" + (f" ({name})" if name else "")
+        if self._context:
+            parts.append(f"context {self._context!r}")
+        remedy = reasons.REMEDIES.get(error.code)
+        if remedy is not None:
+            parts.append(remedy)
+        if more:
+            parts.append(f"{more} more of this code since the last line")
+        return "; ".join(parts)
 
     def read(self, steps: int) -> Stats:
         """Return the counters as they are now, and the clock's steps with them."""

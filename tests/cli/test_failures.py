@@ -130,7 +130,7 @@ def test_wrong_options_are_told_in_two_lines(run, arguments, message, see):
     assert then == f"  see: {see} --help"
 
 
-@pytest.mark.parametrize("command", ["keygen", "public", "inspect", "seal", "open", "demo"])
+@pytest.mark.parametrize("command", ["keygen", "public", "inspect", "seal", "open", "demo", "relay"])
 def test_every_command_has_help(run, command):
     shown = run(command, "--help")
     assert (shown.status, shown.err) == (0, "")
@@ -211,4 +211,4 @@ def test_demo_hands_its_options_on(run, demo):
 
 def test_these_are_the_commands():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert names == ["keygen", "public", "inspect", "seal", "open", "demo"]
+    assert names == ["keygen", "public", "inspect", "seal", "open", "demo", "relay"]

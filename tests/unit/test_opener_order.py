@@ -246,7 +246,7 @@ def test_the_log_says_claimed_until_the_signature_was_checked(fault, caplog):
     [record] = caplog.records
     label = "signed by" if int(fault.split()[0]) >= 9 else "claimed sender"
     name = "" if fault == "4 unknown" else " (alice)"
-    assert record.getMessage().endswith(f"; {label} {ALICE.key_id.hex()}{name}")
+    assert f"; {label} {ALICE.key_id.hex()}{name}; context 'orders'" in record.getMessage()
 
 
 @pytest.mark.audit("A16")

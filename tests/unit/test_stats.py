@@ -225,7 +225,10 @@ class TestLog:
     def test_a_line_says_why_and_who_claims_it(self, tally, caplog, claimed, verified, name, who):
         refuse(tally, claimed=claimed, verified=verified, name=name)
         assert self.lines(caplog) == [
-            f"envelope refused, replayed: this envelope was accepted before; {who}"
+            (
+                f"envelope refused, replayed: this envelope was accepted before; {who}; "
+                "sent twice by the network, or by somebody who recorded it"
+            )
         ]
         [record] = caplog.records
         assert (record.name, record.levelno) == ("envelope.opener", logging.WARNING)
@@ -269,12 +272,50 @@ class TestLog:
             with pytest.raises(MalformedError):
                 opener.open(b"%d" % number)
         assert self.lines(caplog) == [
-            "envelope refused, malformed: shorter than the shortest envelope; no sender decoded"
+            (
+                "envelope refused, malformed: shorter than the shortest envelope; no sender decoded; "
+                "context 'orders'; does a program without envelopes send here?"
+            )
         ]
         world.clock.advance(5)
         with pytest.raises(MalformedError):
             opener.open(b"")
         assert self.lines(caplog)[1].endswith("; 199 more of this code since the last line")
+
+    @pytest.mark.audit("E3", "A16")
+    def test_a_strangers_flood_hides_no_peer_that_is_set_up_wrongly(self, tally, clock, caplog):
+        for number in range(500):
+            refuse(tally, claimed=number.to_bytes(16, "big"))
+        assert len(caplog.records) == 1
+        for _ in range(3):
+            refuse(tally, claimed=KEY_ID, name="alice")
+        assert len(caplog.records) == 2
+        assert "(alice)" in self.lines(caplog)[1]
+        clock.now = LOG_EVERY
+        refuse(tally, claimed=KEY_ID, name="alice")
+        assert self.lines(caplog)[2].endswith("; 2 more of this code since the last line")
+        refuse(tally, claimed=bytes(16))
+        assert self.lines(caplog)[3].endswith("; 499 more of this code since the last line")
+
+    @pytest.mark.audit("E3", "A16")
+    def test_who_claims_every_known_sender_gets_few_lines(self, tally, clock, caplog):
+        for number in range(1000):
+            refuse(tally, claimed=number.to_bytes(16, "big"), name=f"peer-{number}")
+        # Sixteen of their own, and one for all the others.
+        assert len(caplog.records) == 17
+        # Those who have lines of their own are silent, too, once the others have used them up.
+        clock.now = LOG_EVERY
+        for number in reversed(range(1000)):
+            refuse(tally, claimed=number.to_bytes(16, "big"), name=f"peer-{number}")
+        assert len(caplog.records) == 34
+        assert tally.read(0).refused == {"replayed": 2000}
+
+    def test_the_lines_of_known_senders_are_bounded(self, tally, clock, caplog):
+        for number in range(2000):
+            refuse(tally, claimed=number.to_bytes(16, "big"), name=f"peer-{number}")
+            clock.now += LOG_EVERY
+        assert len(caplog.records) == 2000
+        assert len(tally._codes["replayed"].own) <= 1024
 
     def test_lines_are_spaced_by_a_clock_that_never_steps_back(self):
         assert Tally()._clock is clocks.monotonic
