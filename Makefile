@@ -57,6 +57,7 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
 	$(BIN)/python benchmarks/replay.py --write docs/performance.md
 	$(BIN)/python benchmarks/scaling.py --write docs/guides/scaling.md
+	$(BIN)/python benchmarks/zeromq.py --write docs/performance.md
 
 soak: $(DEV)/.stamp ## 200 kills, minutes of chaos, long properties: no replay gets in
 	bash .ci/redis

@@ -13,7 +13,9 @@ from envelope.errors import (
     TrustFileError,
     UsageError,
 )
+from envelope.fleet import Fleet
 from envelope.identity import Identity, PublicIdentity
+from envelope.member import Member
 from envelope.message import Message, message_id, recipients_of
 from envelope.node import Node
 from envelope.opener import Opener
@@ -26,8 +28,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EnvelopeError",
+    "Fleet",
     "Identity",
     "KeyFileError",
+    "Member",
     "Message",
     "Node",
     "Opener",

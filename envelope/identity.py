@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 from envelope import keyfile, text
 from envelope.errors import KeyFileError, UsageError
@@ -30,6 +30,45 @@ from envelope.primitives import (
 )
 
 PathText = str | os.PathLike[str]
+
+_MAX_TEXT: Final = 4096
+"""Bytes read in search of an identity; its text has 71."""
+_MAX_HANDLE: Final = 2**31
+"""What a C int holds."""
+
+
+def read_handle(fd: int, limit: int) -> str:
+    """Read one line of ASCII from a file descriptor to its end, and close it.
+
+    Standard input, output and error stay open: their numbers would be given to
+    whatever is opened next. One line feed at the end is dropped.
+
+    Args:
+        fd: the descriptor; a blocking one.
+        limit: bytes, at most.
+
+    Raises:
+        KeyFileError: it cannot be read, holds more, or something else than ASCII. The
+            message does not repeat it.
+        UsageError: no descriptor.
+    """
+    if type(fd) is not int or not 0 <= fd < _MAX_HANDLE:
+        raise UsageError("fd is the number of an open file descriptor")
+    content = b""
+    try:
+        try:
+            while len(content) <= limit and (
+                more := os.read(fd, min(limit + 1 - len(content), 65_536))
+            ):
+                content += more
+        finally:
+            if fd > 2:
+                os.close(fd)
+    except OSError as error:
+        raise KeyFileError(f"cannot read file descriptor {fd}: {error.strerror}") from None
+    if len(content) > limit or not content.isascii():
+        raise KeyFileError(f"file descriptor {fd} holds something else than was expected")
+    return content.decode("ascii").removesuffix("\n")
 
 
 class PublicIdentity:
@@ -106,7 +145,7 @@ class PublicIdentity:
 class Identity:
     """The secret half: who holds it can sign and decrypt in this name.
 
-    Make one with ``generate``, ``load``, ``parse`` or ``from_env``. Immutable and
+    Make one with ``generate``, ``load``, ``parse``, ``from_env`` or ``from_fd``. Immutable and
     safe to share between threads. It cannot be pickled, and prints as its key id.
     Python cannot promise to wipe memory: the seed stays in this process until
     the process ends.
@@ -188,6 +227,26 @@ class Identity:
             return cls.parse(value)
         except UsageError as error:
             raise KeyFileError(f"the environment variable {variable}: {error}") from None
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Self:
+        """Read the secret text form from a file descriptor, such as a pipe's.
+
+        Waits until the other end is closed. Then the descriptor is closed, unless it
+        is standard input (0).
+
+        Args:
+            fd: the descriptor, as the parent passed it on.
+
+        Raises:
+            KeyFileError: it cannot be read, or holds no identity.
+            UsageError: no descriptor.
+        """
+        secret_text = read_handle(fd, _MAX_TEXT)
+        try:
+            return cls.parse(secret_text)
+        except UsageError as error:
+            raise KeyFileError(f"file descriptor {fd}: {error}") from None
 
     @classmethod
     def load(cls, path: PathText, passphrase: str | None = None) -> Self:

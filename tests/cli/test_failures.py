@@ -17,6 +17,9 @@ from envelope.cli.failures import explain
 from envelope.cli.status import OF_CODE, REFUSALS, Status
 from envelope.errors import CODES, REJECTIONS
 
+COMMANDS = ["keygen", "public", "inspect", "seal", "open", "demo", "relay"]
+
+
 # --- The table --------------------------------------------------------------------------
 
 
@@ -130,7 +133,7 @@ def test_wrong_options_are_told_in_two_lines(run, arguments, message, see):
     assert then == f"  see: {see} --help"
 
 
-@pytest.mark.parametrize("command", ["keygen", "public", "inspect", "seal", "open", "demo", "relay"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(run, command):
     shown = run(command, "--help")
     assert (shown.status, shown.err) == (0, "")
@@ -211,4 +214,4 @@ def test_demo_hands_its_options_on(run, demo):
 
 def test_these_are_the_commands():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert names == ["keygen", "public", "inspect", "seal", "open", "demo", "relay"]
+    assert names == COMMANDS
