@@ -556,15 +556,20 @@ class Opener:
         sent_at = header.sent_at
         if asking is UNJUDGED:
             return
-        if asking is not None and asking.since is not None:
-            if self._monotonic() - asking.since <= self._max_age:
-                return
-        # What is ahead of this clock would be accepted again by the next life of a memory that
-        # is lost: its cold start reaches no further than max_future (SPEC 8.7).
-        elif (self.replay.is_durable or sent_at <= now + self._max_future) and self._young.is_fresh(
+        monotonic = self._monotonic()
+        if (
+            asking is not None
+            and asking.since is not None
+            and monotonic - asking.since <= self._max_age
+        ):
+            return
+        # What is ahead of this clock, and names nothing of this life, would be accepted again
+        # by the next life of a memory that is lost: its cold start reaches only max_future.
+        is_covered = sent_at <= now + self._max_future or self.replay.is_durable
+        if (is_covered or asking is not None) and self._young.is_fresh(
             header.sender + header.stream,
             sent_at,
-            now=self._monotonic(),
+            now=monotonic,
             max_age=self._max_age,
             max_future=self._max_future,
         ):

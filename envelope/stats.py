@@ -8,23 +8,27 @@ Rules of this file:
 - A flood of refusals makes one log line for each code in a while, with a count
   of those it stands for. So that a stranger's flood does not hide the one peer that is
   set up wrongly, a sender that is claimed and known has lines of its own, a few for all:
-  the stranger may claim each of them.
+  the stranger may claim each of them. Among the unknown nobody can tell the one from
+  the others: each line shows the one that came when it was due.
+- Text is made for a line that is written, and for no other. It is printable, and cut
+  where it is long, whatever a server or a system call says in it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from envelope import clock as clocks
 from envelope import reasons
 from envelope.clock import Clock
-from envelope.errors import CODES, RejectedError
+from envelope.errors import CODES, RejectedError, UnknownSenderError
 from envelope.forks import process
 from envelope.replay import Gaps, ReplayGuard
+from envelope.trust import TrustStore
 
 _log = logging.getLogger("envelope.opener")
 
@@ -103,26 +107,37 @@ class SenderTally:
 
 
 class _Line:
-    """What the log has said of some refusals."""
+    """Some refusals, and what the log has said of them."""
 
-    __slots__ = ("next_at", "unsaid")
-
-    def __init__(self) -> None:
-        self.next_at = 0
-        self.unsaid = 0
-        """Refusals since the last line."""
-
-
-class _Code:
-    """The running counter of one code, and its lines in the log."""
-
-    __slots__ = ("common", "count", "own")
+    __slots__ = ("count", "next_at", "said")
 
     def __init__(self) -> None:
         self.count = 0
+        self.said = 0
+        """How many of them the log knows of."""
+        self.next_at = 0
+
+
+class _Code:
+    """The refusals with one code: those of known senders, as claimed, and all others."""
+
+    __slots__ = ("common", "is_of_strangers", "own")
+
+    def __init__(self, code: str) -> None:
         self.common = _Line()
         self.own: dict[bytes, _Line] = {}
-        """By known sender, as claimed."""
+        self.is_of_strangers = code == UnknownSenderError.code
+        """Whether nobody is known by definition, so that nobody has to be looked up."""
+
+    @property
+    def count(self) -> int:
+        return self.common.count + sum(line.count for line in self.own.values())
+
+    def forget(self) -> None:
+        """Drop the lines of known senders; what they counted stays counted."""
+        self.common.said += self.count - self.common.count
+        self.common.count = self.count
+        self.own.clear()
 
 
 class Tally:
@@ -134,24 +149,37 @@ class Tally:
         "_codes",
         "_context",
         "_lock",
+        "_own",
         "_own_left",
         "_own_until",
         "_senders",
+        "_trust",
     )
 
-    def __init__(self, clock: Clock = clocks.monotonic, *, context: str = "") -> None:
+    def __init__(
+        self,
+        clock: Clock = clocks.monotonic,
+        *,
+        context: str = "",
+        own: Collection[bytes] | None = None,
+        trust: TrustStore | None = None,
+    ) -> None:
         """Begin at zero.
 
         Args:
             clock: monotonic microseconds; spaces the log lines.
-            context: of the opener, for its log lines.
+            context: of the opener, for its log lines, as what follows.
+            own: the key ids that can be addressed.
+            trust: where claimed senders are looked up.
         """
         self._clock = clock
         self._context = context
+        self._own = own
+        self._trust = trust
         self._own_left = self._own_until = 0
         self._lock = threading.RLock()
         process.adopt(self)
-        self._codes = {code: _Code() for code in CODES}
+        self._codes = {code: _Code(code) for code in CODES}
         self._senders: dict[bytes, SenderTally] = {}
 
     def sender(self, key_id: bytes, name: str, guard: ReplayGuard) -> SenderTally:
@@ -177,28 +205,30 @@ class Tally:
             name_of: returns the name that a key id stands for, if any.
         """
         # A store of somebody else's may have a code of its own.
-        code = self._codes.get(error.code) or self._codes.setdefault(error.code, _Code())
+        code = self._codes.get(error.code) or self._codes.setdefault(error.code, _Code(error.code))
         claimed = error.claimed_sender
+        name = None
         now = self._clock()
         with self._lock:
-            code.count += 1
             if error.verified and claimed in self._senders:
                 refused = self._senders[claimed].refused
                 refused[error.code] = refused.get(error.code, 0) + 1
-            line = code.common
-            name = None
-            if claimed is not None:
-                line = code.own.get(claimed) or line
-                if now >= line.next_at or line is code.common:
+            common = code.common
+            line = code.own.get(claimed, common) if claimed is not None else common
+            if claimed is not None and (line is common or now >= line.next_at):
+                if not code.is_of_strangers:
                     name = name_of(claimed)
-                    if name is not None:
-                        line = self._own_line(code, claimed, now)
-            line.unsaid += 1
+                line = common if name is None else self._own_line(code, claimed, now)
+            line.count += 1
             if now < line.next_at:
                 return
             line.next_at = now + LOG_EVERY
-            unsaid, line.unsaid = line.unsaid - 1, 0
-        _log.warning("%s", self._say(error, claimed, name, unsaid))
+            unsaid, line.said = line.count - line.said - 1, line.count
+        more = ""
+        if unsaid:
+            whose = "" if line is common else " and sender"
+            more = f"{unsaid} more of this code{whose} since the last line"
+        _log.warning("%s", self._say(error, name, more))
 
     def _own_line(self, code: _Code, claimed: bytes, now: int) -> _Line:
         """Return the line of a known sender, or that of all if too many have spoken."""
@@ -208,22 +238,25 @@ class Tally:
             return code.common
         self._own_left -= 1
         if len(code.own) >= _MAX_LINES:
-            code.own.clear()
+            code.forget()
         return code.own.setdefault(claimed, _Line())
 
-    def _say(self, error: RejectedError, claimed: bytes | None, name: str | None, more: int) -> str:
-        parts = [f"envelope refused, {error}", "no sender decoded"]
+    def _say(self, error: RejectedError, name: str | None, more: str) -> str:
+        """Return what, who claims to be the sender, where, and what to do."""
+        claimed = error.claimed_sender
+        who = "no sender decoded"
         if claimed is not None:
             label = "signed by" if error.verified else "claimed sender"
-            parts[1] = f"{label} {claimed.hex()}" + (f" ({name})" if name else "")
-        if self._context:
-            parts.append(f"context {self._context!r}")
-        remedy = reasons.REMEDIES.get(error.code)
-        if remedy is not None:
-            parts.append(remedy)
-        if more:
-            parts.append(f"{more} more of this code since the last line")
-        return "; ".join(parts)
+            who = f"{label} {claimed.hex()}" + (f" ({name})" if name else "")
+        parts = (
+            f"envelope refused, {error}",
+            who,
+            f"context {self._context!r}" if self._context else "",
+            reasons.here(error, self._own, self._trust),
+            reasons.remedy(error),
+            more,
+        )
+        return "; ".join(reasons.one_line(part) for part in parts if part)
 
     def read(self, steps: int) -> Stats:
         """Return the counters as they are now, and the clock's steps with them."""

@@ -72,6 +72,8 @@ class SecureSocket:
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
         """Who waits while another task reads, and for what."""
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where the timer runs. One of a loop that is over never will."""
 
     # Sending.
 
@@ -93,6 +95,8 @@ class SecureSocket:
                 await self._collect(payload, topic, flags, route)
             return
         if seam.type == zmq.REQ:
+            if self._asked is not None:  # Given up: this one takes its place.
+                dialogue_of(seam).forget(self._asked)
             self._asked = await self.send_request(payload, topic, flags=flags, route=route)
         elif seam.type == zmq.REP and route is None:
             owed = dialogue_of(seam).owed
@@ -112,10 +116,8 @@ class SecureSocket:
         route: Sequence[bytes] | None = None,
     ) -> None:
         """Seal and send payloads in bundles; see ``envelope.zeromq.SecureSocket.send_many``."""
-        check_flags(flags)
-        bundles = self._seam.seal_many(payloads, topic, route)
-        await self.flush(flags)
-        for frames in bundles:
+        await self.flush(flags)  # First: what was collected before has the lower sequences.
+        for frames in self._seam.seal_many(payloads, topic, route):
             await self.socket.send_multipart(frames, flags)
 
     async def send_object(
@@ -151,25 +153,31 @@ class SecureSocket:
         self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
     ) -> None:
         as_route(route, is_needed=False)
+        if self.socket.closed:  # Nothing would be sent, so nothing else would tell.
+            raise zmq.ZMQError(zmq.ENOTSOCK)
         await self._send_unsent(flags)
         self._seam.collect(payload, topic)
-        self._set_timer()
         # The payload was taken: what cannot go now goes before the next one.
         with contextlib.suppress(zmq.Again):
             await self._send_unsent(flags)
+        self._set_timer()
 
     async def _send_unsent(self, flags: int) -> None:
-        timeout = 0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO))
-        patience: Patience | None = None
-        while not self._push():
-            patience = Patience(timeout) if patience is None else patience
-            # pyzmq ends the wait at RCVTIMEO too, by zmq.Again.
-            left = patience.left()
-            with contextlib.suppress(zmq.Again):
-                await self._poll_out(left)
+        if self._push():
+            return
+        patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
+        try:
+            while not self._push():
+                await self._poll_out(patience.left())
+        finally:
+            self._set_timer()  # Whoever gives up leaves it to the timer.
 
     async def _poll_out(self, left: int | None) -> None:
-        await self.socket.poll(left, zmq.POLLOUT)  # type: ignore[call-arg]  # the stub lacks it
+        """Wait for room, or for a while."""
+        try:
+            await self.socket.poll(left, zmq.POLLOUT)  # type: ignore[call-arg]  # the stub lacks it
+        except zmq.Again:  # pyzmq ends the wait at SNDTIMEO, too.
+            await asyncio.sleep(0.001)  # With a short one this would not stop turning.
 
     def _push(self) -> bool:
         """Send what is unsent as far as the socket takes it at once; return whether all went."""
@@ -193,11 +201,21 @@ class SecureSocket:
         return True
 
     def _set_timer(self) -> None:
-        """Look at what waits when the first of it has waited long enough."""
+        """Look at what waits: in a moment for room, and when it has waited long enough."""
         due = self._seam.next_due()
-        if self._timer is None and (due is not None or self._seam.unsent):
-            delay = 0.001 if due is None else max(0, due - clock.monotonic_ns()) / 1e9
-            self._timer = asyncio.get_running_loop().call_later(delay, self._send_due)
+        if self._seam.unsent:
+            delay = 0.001
+        elif due is not None:
+            delay = max(0, due - clock.monotonic_ns()) / 1e9
+        else:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + delay
+        if self._timer is not None:
+            if self._loop is loop and self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._loop, self._timer = loop, loop.call_at(when, self._send_due)
 
     def _send_due(self) -> None:
         self._timer = None
@@ -387,8 +405,10 @@ class SecureSocket:
         if at_most is None:
             await self.socket.poll(left)
         else:
-            with contextlib.suppress(zmq.Again):
+            try:
                 await self.socket.poll(at_most if left is None else min(left, at_most))
+            except zmq.Again:
+                await asyncio.sleep(0.001)  # As in poll.
 
     @staticmethod
     async def _pause(patience: Patience, at_most: int | None) -> None:
@@ -538,15 +558,14 @@ class SecureSocket:
     async def aclose(self, linger: int | None = None) -> None:
         """Send what waits for company, waiting for room as long as the socket lingers; close."""
         if self.socket.closed:
+            report_dropped(self._seam)
             return
-        patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
         try:
             self._seam.seal_collected()
-            with contextlib.suppress(zmq.Again):
+            with contextlib.suppress(zmq.Again, zmq.ContextTerminated):
+                patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
                 while not self._push():
-                    left = patience.left()
-                    with contextlib.suppress(zmq.Again):
-                        await self._poll_out(left)
+                    await self._poll_out(patience.left())
         finally:
             self._close(linger)
 
@@ -559,11 +578,17 @@ class SecureSocket:
             UsageError: as ``envelope.zeromq.SecureSocket.close``.
         """
         if self.socket.closed:
+            report_dropped(self._seam)
             return
+        unsent = self._seam.unsent
+        # Past pyzmq's futures, which need a loop: the one of this socket may be over.
+        line: zmq.Socket[bytes] = zmq.Socket.shadow(self.socket.underlying)
         try:
             self._seam.seal_collected()
-            if self._seam.unsent:
-                self._push()
+            with contextlib.suppress(zmq.Again, zmq.ContextTerminated):
+                while unsent:
+                    line.send_multipart(unsent[0], zmq.NOBLOCK)
+                    self._seam.sent()
         finally:
             self._close(linger)
 

@@ -54,12 +54,12 @@ class Batch:
 
     __slots__ = ("append", "due", "given", "left", "payloads", "room", "topic")
 
-    def __init__(self, topic: bytes | None, bundling: Bundling, due: int) -> None:
+    def __init__(self, topic: bytes | None, bundling: Bundling, due: int, room: int) -> None:
         self.topic = topic
         self.due = due
         """When it goes out, monotonic nanoseconds."""
         self.left = bundling.max_count
-        self.room = bundling.max_bytes
+        self.room = min(bundling.max_bytes, room)
         self.payloads: list[bytes] = []
         self.append = self.payloads.append
         self.given: list[bytes | str | None] = []
@@ -112,12 +112,19 @@ class Collector:
         batch.append(payload)
         return True
 
-    def find(self, topic: bytes | None, given: bytes | str | None) -> Batch:
-        """Return the batch of a topic, a new one if there is none."""
+    def find(self, topic: bytes | None, given: bytes | str | None, room: int) -> Batch:
+        """Return the batch of a topic, a new one if there is none.
+
+        Args:
+            topic: as bytes.
+            given: as the caller gave it.
+            room: of an envelope. A payload that no envelope holds fills a batch of its own,
+                so whoever sends it is told, and nothing waits behind it.
+        """
         batch = self._batches.get(topic)
         if batch is None:
             due = clock.monotonic_ns() + self._delay
-            batch = self._batches[topic] = Batch(topic, self._bundling, due)
+            batch = self._batches[topic] = Batch(topic, self._bundling, due, room)
         if given not in batch.given:
             batch.given.append(given)
             self._by_given[given] = batch
@@ -126,6 +133,12 @@ class Collector:
     def has_room(self, batch: Batch, size: int) -> bool:
         """Tell whether a payload of this size still goes into a batch."""
         return not batch.payloads or (batch.left > 0 and size <= batch.room)
+
+    def clear(self) -> int:
+        """Forget all that waits, and return how many batches there were."""
+        count = len(self._batches)
+        self._batches, self._by_given = {}, {}
+        return count
 
     def drop(self, batch: Batch) -> None:
         """Forget a batch that went out, or is empty."""

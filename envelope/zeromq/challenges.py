@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from envelope import clock
+from envelope.zeromq.requests import Lately
 
 _BURST: Final = 64
 _EVERY: Final = clock.SECOND // 10
@@ -39,31 +40,49 @@ class Challenges:
     def __init__(self, max_age: int) -> None:
         self._max_age = max_age
         self.pending: dict[bytes, Pending] = {}
+        self._answered = Lately()
         self._buckets: dict[bytes, _Bucket] = {}
 
     def may_ask(self, sender: bytes, now: int) -> bool:
-        """Take one of a sender's tokens, if it has any; only of one that was verified.
+        """Tell whether a sender has a token left. It may be a claim: nothing is taken."""
+        bucket = self._buckets.get(sender)
+        return bucket is None or bucket.tokens > 0 or now - bucket.at >= _EVERY
+
+    def take(self, sender: bytes, now: int) -> None:
+        """Take one of the tokens of a sender that ``may_ask``; only of one that was verified.
 
         Else a stranger who claims its key id could use them up.
         """
         bucket = self._buckets.setdefault(sender, _Bucket(now))
         more = (now - bucket.at) // _EVERY
-        if more > 0:
-            bucket.tokens = min(_BURST, bucket.tokens + more)
-            bucket.at = now
-        if bucket.tokens == 0:
-            return False
-        bucket.tokens -= 1
-        return True
+        bucket.at += more * _EVERY
+        bucket.tokens = min(_BURST, bucket.tokens + more) - 1
 
-    def is_first(self, sender: bytes) -> bool:
+    def is_first(self, sender: bytes, now: int) -> bool:
         """Tell whether nothing else is awaited of a sender."""
+        self._forget(now)
         return not any(one.sender == sender for one in self.pending.values())
 
     def add(self, challenge: bytes, sender: bytes, now: int) -> None:
-        """Wait for the answer to a challenge; forget those that came to nothing."""
-        for old, one in list(self.pending.items()):
-            if now - one.since <= self._max_age:
-                break  # They are in the order of their times.
-            del self.pending[old]
+        """Wait for the answer to a challenge."""
+        self._forget(now)
         self.pending[challenge] = Pending(sender, now)
+
+    def close(self, challenge: bytes) -> bool:
+        """Wait no more for an answer; return whether it was waited for."""
+        if self.pending.pop(challenge, None) is None:
+            return False
+        self._answered.add(challenge)
+        return True
+
+    def was_answered(self, challenge: bytes) -> bool:
+        """Tell whether a challenge was answered lately."""
+        return challenge in self._answered
+
+    def _forget(self, now: int) -> None:
+        """Forget those that came to nothing; they are in the order of their times."""
+        while self.pending:
+            oldest = next(iter(self.pending))
+            if now - self.pending[oldest].since <= self._max_age:
+                return
+            del self.pending[oldest]

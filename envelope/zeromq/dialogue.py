@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -106,7 +107,6 @@ class Dialogue:
             bound=tuple(one for one in (wire.as_topic(topic), label) if one is not None),
             route=before,
             is_harmless=is_harmless,
-            is_to_one=len(sealer.audience) == 1,
         )
         request.carry(sealer, self._opener.monotonic())
         self._requests.add(request)
@@ -167,7 +167,7 @@ class Dialogue:
             raise UsageError("a REP replies once, to the message that it received last")
         name = wire.as_topic(topic)
         frames = self._answer(message, () if name is None else (name,), payload)
-        self._replies.keep(message.id, message.sender, frames)
+        self._replies.keep(message, frames)
         self._owed = None
         return [*message.route, *frames]
 
@@ -188,7 +188,9 @@ class Dialogue:
                 opener.refuse(error)
                 raise
             named = wire.in_reply_to(data)
-            if named is None:
+            if named is None and self._type == zmq.REP:
+                messages = [opener.open(data, bound=bound)]  # It replies once to each arrival.
+            elif named is None:
                 messages = opener.open_bundle(data, bound=bound)
             else:
                 messages = [self._open_reply(opener, data, bound, named)]
@@ -202,27 +204,30 @@ class Dialogue:
     def _open_reply(self, opener: Opener, data: bytes, bound: Frames, named: bytes) -> Message:
         """Open what says that it is a reply."""
         request = self._requests.pending.get(named)
-        is_challenge = bool(bound) and bound[-1] == CHALLENGE
-        if request is not None and is_challenge:
-            since = request.sealed_at
-            return opener.answer(
-                data, bound=bound, in_reply_to=named, asked=request.asked, since=since
-            )
+        challenges = self._challenges
+        awaited = None if challenges is None else challenges.pending.get(named)
         if request is not None:
-            return opener.open(data, bound=bound, in_reply_to=named, asked=request.asked)
-        challenge = None if self._challenges is None else self._challenges.pending.get(named)
-        if challenge is not None:
-            sender, since = challenge
-            return opener.answer(data, bound=bound, in_reply_to=named, asked=[sender], since=since)
-        error: RejectedError
-        if self._requests.was_answered(named):
-            error = ReplayedError("a second reply to a request that is over")
-        elif is_challenge:
-            error = PolicyError("a challenge to what is no request in flight; see sync()")
+            # Nobody could know its id before, so what names it is younger (SPEC 7.7).
+            asked, since = request.asked, request.sealed_at
+        elif awaited is not None:
+            asked, since = (awaited.sender,), awaited.since
         else:
-            return opener.open(data, bound=bound)  # Refused: a reply that nobody expects.
-        opener.refuse(error)
-        raise error
+            error = self._why_unexpected(bound, named)
+            if error is None:
+                return opener.open(data, bound=bound)  # Refused: a reply that nobody expects.
+            opener.refuse(error)
+            raise error
+        return opener.answer(data, bound=bound, in_reply_to=named, asked=asked, since=since)
+
+    def _why_unexpected(self, bound: Frames, named: bytes) -> RejectedError | None:
+        """Return what is known of a reply that nobody waits for, if anything is."""
+        if self._requests.was_answered(named):
+            return ReplayedError("a second reply to a request that is over")
+        if self._challenges is not None and self._challenges.was_answered(named):
+            return ReplayedError("a second answer to a challenge")
+        if bound and bound[-1] == CHALLENGE:
+            return PolicyError("a challenge to what is no request in flight; see sync()")
+        return None
 
     def sort(self, messages: list[Message]) -> bool:
         """Take in what was opened; return whether it is for the application."""
@@ -234,28 +239,33 @@ class Dialogue:
             if request is not None:
                 self._conclude(request, first, label)
                 return False
-            if self._challenges is not None:
-                self._challenges.pending.pop(named, None)
+            if self._challenges is None or not self._challenges.close(named):
+                return False  # A reply to what was given up while the reply was judged.
         if label is None:
             return True
+        answer: Frames | None = [b""] if self._type == zmq.REP else None
         if label == SYNC and self._may_answer():
-            self.outbox.append([*first.route, *self._answer(first, first.bound, b"")])
-        elif self._type == zmq.REP:
-            self.outbox.append([b""])
+            with contextlib.suppress(UsageError):  # Revoked since, or bound to too much.
+                answer = [*first.route, *self._answer(first, first.bound, b"")]
+        if answer is not None:
+            self.outbox.append(answer)
         return False
 
     def _conclude(self, request: Request, message: Message, label: bytes | None) -> None:
         """Take in what a request came to."""
+        assert self._opener is not None
         if label == CHALLENGE:
             self._answer_challenge(request, message)
-            return
-        self._requests.end(request)
-        if label == DONE:
+        elif label == DONE:
+            self._requests.end(request)
             request.error = RequestDoneError(
                 f"{message.sender.name!r} executed it, and keeps its reply no more"
             )
-        else:
+        elif label == (SYNC if SYNC in request.bound else None):
+            self._requests.end(request)
             request.reply = message
+        else:
+            self._opener.refuse(PolicyError("no reply to what was asked (SPEC 16.4)"), message)
 
     def _answer_challenge(self, request: Request, message: Message) -> None:
         """Answer in a new stream, with the request again if that is safe (SPEC 16.5)."""
@@ -268,12 +278,14 @@ class Dialogue:
             return
         self._requests.end(request)
         now = opener.monotonic()
-        if self._sealer(request.route).stream == request.stream:
-            self._out.begin_anew()
-        sealer = self._sealer(request.route)
+        # A monotonic clock stands still while a machine sleeps, a wall clock catches up.
+        elapsed = max(now - request.sealed_at, opener.wall() - request.sent_at)
+        was_never_executed = request.is_to_one and elapsed < age - age // 100
         request.challenges += 1
-        was_never_executed = request.is_to_one and now - request.sealed_at <= age - age // 100
         try:
+            if self._sealer(request.route).stream == request.stream:
+                self._out.begin_anew()
+            sealer = self._sealer(request.route)
             if request.challenges <= MAX_CHALLENGES and (request.is_harmless or was_never_executed):
                 request.carry(sealer, now, in_reply_to=message.id)
                 self._requests.add(request)
@@ -293,9 +305,9 @@ class Dialogue:
     def refuse(self, frames: Frames, error: RejectedError) -> None:
         """Say what there is to say to whoever sent what was refused."""
         answer = None
-        if isinstance(error, _MARKED):
+        if isinstance(error, (*_MARKED, *_NOT_FRESH)):
             answer = self._repeat(frames)
-        elif isinstance(error, _NOT_FRESH):
+        if answer is None and isinstance(error, _NOT_FRESH):
             answer = self._challenge(frames, error)
         if answer is not None:
             self.outbox.append(answer)
@@ -306,47 +318,51 @@ class Dialogue:
         """Return the reply to what was executed before (SPEC 16.3)."""
         if not self._replies:
             return None
-        route, bound, data = wire.split(frames, self._pattern)
+        route, _, data = wire.split(frames, self._pattern)
         request = message_id(data)
         kept = self._replies.find(request)
-        if kept is None:
-            peer = self._replies.requester(request)
-            if peer is None:
-                return None
-            label = (*wire.plain_bound(bound), DONE)
-            try:
-                sealed = self._out.by_requester(peer).seal(b"", bound=label, in_reply_to=request)
-            except UsageError:  # Revoked since.
-                return None
-            kept = [*label, sealed]
-            self._replies.replace(request, kept)
-        return [*route, *kept]
+        executed = self._replies.executed(request)
+        if kept is None and executed is not None:
+            kept = executed.done
+            if kept is None:
+                # Not by the frames that came now: whoever repeats may have changed them.
+                label = (*executed.bound, DONE)
+                try:
+                    sealer = self._out.by_requester(executed.peer)
+                    sealed = sealer.seal(b"", bound=label, in_reply_to=request)
+                except UsageError:  # Revoked since.
+                    return None
+                kept = executed.done = [*label, sealed]
+        return None if kept is None else [*route, *kept]
 
-    def _challenge(self, frames: Frames, refusal: RejectedError) -> Frames | None:
+    def _challenge(self, frames: Frames, error: RejectedError) -> Frames | None:
         """Return a challenge to what cannot be judged, if it is sound (SPEC 16.5)."""
-        opener = self._opener
-        if self._challenges is None or opener is None:
+        opener, challenges, claimed = self._opener, self._challenges, error.claimed_sender
+        if challenges is None or opener is None or claimed is None:
+            return None
+        now = opener.monotonic()
+        # Before it is marked: what is marked and not challenged could never be executed.
+        if not challenges.may_ask(claimed, now):
             return None
         route, bound, data = wire.split(frames, self._pattern)
         if wire.in_reply_to(data) is not None:
             return None
         try:
             peer, request, age = opener.challenge(data, bound=bound)
-        except _MARKED:
-            return self._repeat(frames)
         except RejectedError:
             return None
-        now = opener.monotonic()
-        if not self._challenges.may_ask(peer.key_id, now):
-            return None
+        challenges.take(peer.key_id, now)
+        if isinstance(error, FutureError) and not opener.replay.is_durable:
+            age = 0  # The next life of this memory could execute it, when its time has come.
         label = (*wire.plain_bound(bound), CHALLENGE)
-        payload = codec.encode_object([refusal.code, age])
-        sealer = self._out.by_requester(peer, anew=self._challenges.is_first(peer.key_id))
+        payload = codec.encode_object([error.code, age])
         try:
+            is_first = challenges.is_first(peer.key_id, now)
+            sealer = self._out.by_requester(peer, anew=is_first)
             sealed = sealer.seal(payload, bound=label, in_reply_to=request)
-        except UsageError:  # Revoked since.
+        except UsageError:  # Revoked since, or bound to too much.
             return None
-        self._challenges.add(message_id(sealed), peer.key_id, now)
+        challenges.add(message_id(sealed), peer.key_id, now)
         return [*route, *label, sealed]
 
 

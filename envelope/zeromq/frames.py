@@ -26,6 +26,7 @@ DONE: Final = RESERVED + b"done"
 LABELS: Final = frozenset({CHALLENGE, ANSWER, SYNC, DONE})
 
 _FLAGS_AT: Final = 5
+_OTHER_FLAGS: Final = ~int(zmq.NOBLOCK)
 
 
 class Pattern(NamedTuple):
@@ -135,5 +136,5 @@ def check_flags(flags: int) -> None:
         UsageError: others than NOBLOCK. With SNDMORE the next message would become
             a part of this one.
     """
-    if flags & ~zmq.NOBLOCK:
+    if flags & _OTHER_FLAGS:
         raise UsageError("flags are zmq.NOBLOCK or 0")

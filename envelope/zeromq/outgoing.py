@@ -86,6 +86,11 @@ class Outgoing:
         return found
 
     def begin_anew(self) -> None:
-        """Begin new streams for all that follows (SPEC 16.5)."""
+        """Begin new streams for all that follows and is no answer (SPEC 16.5).
+
+        Answers stay in the streams that a challenge of this end began: there the other end
+        knows this end's clock.
+        """
         self._sealer = self.sealer.sibling()
-        self._by_peer.clear()
+        for key in [key for key in self._by_peer if not isinstance(key, str)]:
+            del self._by_peer[key]

@@ -131,6 +131,7 @@ class Outward(Pipe):
         self._has_topics = has_topics
         self._subscriptions = subscriptions
         self._held: Frames | None = None
+        self._latest: bytes | None = None
 
     @property
     def source(self) -> list[Plain]:
@@ -170,6 +171,10 @@ class Outward(Pipe):
             return
         first = frames[0]
         at = len(first) if self._topic is None else self._topic
+        if first[:at] != self._latest:
+            # What a publisher says on several topics stays in its order.
+            self._secure.flush(zmq.NOBLOCK)
+            self._latest = first[:at]
         self._secure.send_multipart([first[at:], *frames[1:]], first[:at], flags=zmq.NOBLOCK)
 
     def _flush(self) -> None:
@@ -390,7 +395,14 @@ class BackOut(Pipe):
         return True
 
 
+def _has_arrived(socket: Plain) -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
 def _read(socket: Plain) -> Frames | None:
+    # An exception costs more than a look.
+    if not _has_arrived(socket):
+        return None
     try:
         return socket.recv_multipart(zmq.NOBLOCK)
     except zmq.Again:
@@ -398,6 +410,8 @@ def _read(socket: Plain) -> Frames | None:
 
 
 def _open(secure: SecureSocket) -> Message | None:
+    if not secure.has_ready and not _has_arrived(secure.socket):
+        return None
     try:
         return secure.recv(zmq.NOBLOCK)
     except zmq.Again:

@@ -12,20 +12,41 @@ from typing import Final
 from envelope.errors import RequestError, UsageError
 from envelope.message import Message, message_id, recipients_of
 from envelope.sealer import Sealer
-from envelope.trust import Peer
-from envelope.zeromq.frames import Frames, Route
+from envelope.wire import decode
+from envelope.zeromq.frames import Frames, Route, plain_bound
 
 _MAX_PENDING: Final = 4096
 """Requests in flight on one socket."""
-_MAX_ANSWERED: Final = 4096
-"""Ids remembered of requests that are over, so that a second reply is known for one."""
+_MAX_OVER: Final = 4096
+"""Ids remembered of what is over, so that a second answer is known for one."""
 _MAX_REPLIES: Final = 1024
 _MAX_REPLY_BYTES: Final = 64 * 2**20
 """Replies kept for those who ask again: of the last minute or so of a busy server."""
 _MAX_DONE: Final = 16_384
-"""Requests known to be executed whose replies were dropped; some 200 bytes each."""
+"""Requests known to be executed whose replies were dropped; some 500 bytes each."""
+_MAX_BOUND: Final = 1024
+"""Bytes of bound frames kept for saying so."""
 MAX_CHALLENGES: Final = 3
 """Challenges that one request answers."""
+
+
+class Lately:
+    """Ids of what is over, the last few thousand of them."""
+
+    def __init__(self) -> None:
+        self._order: deque[bytes] = deque(maxlen=_MAX_OVER)
+        self._ids: set[bytes] = set()
+
+    def add(self, one: bytes) -> None:
+        """Remember an id that is new; the oldest goes for it."""
+        if len(self._order) == self._order.maxlen:
+            self._ids.discard(self._order[0])
+        self._order.append(one)
+        self._ids.add(one)
+
+    def __contains__(self, one: bytes) -> bool:
+        """Tell whether an id is remembered."""
+        return one in self._ids
 
 
 class Request:
@@ -52,6 +73,7 @@ class Request:
         "reply",
         "route",
         "sealed_at",
+        "sent_at",
         "stream",
     )
 
@@ -62,13 +84,11 @@ class Request:
         bound: tuple[bytes, ...],
         route: Route,
         is_harmless: bool,
-        is_to_one: bool,
     ) -> None:
         self.payload = payload
         self.bound = bound
         self.route = route
         self.is_harmless = is_harmless
-        self.is_to_one = is_to_one
         self.challenges = 0
         self.reply: Message | None = None
         self.error: RequestError | None = None
@@ -87,6 +107,10 @@ class Request:
         data = sealer.seal(self.payload, bound=self.bound, in_reply_to=in_reply_to)
         self.id = message_id(data)
         self.asked = recipients_of(data) or None
+        # Of the envelope, not of the caller's list: a peer in rotation has two keys there,
+        # and whoever holds one may not be who holds the other.
+        self.is_to_one = self.asked is not None and len(self.asked) == 1
+        self.sent_at = decode(data).sent_at
         self.stream = sealer.stream
         self.sealed_at = now
         self.frames = [*self.route, *self.bound, data]
@@ -102,8 +126,7 @@ class Requests:
 
     def __init__(self) -> None:
         self.pending: dict[bytes, Request] = {}
-        self._over: deque[bytes] = deque(maxlen=_MAX_ANSWERED)
-        self._was: set[bytes] = set()
+        self._over = Lately()
 
     def check_room(self) -> None:
         """Check that one more request may be in flight.
@@ -121,14 +144,29 @@ class Requests:
     def end(self, request: Request) -> None:
         """Wait no more."""
         if self.pending.pop(request.id, None) is not None:
-            if len(self._over) == _MAX_ANSWERED:
-                self._was.discard(self._over[0])
-            self._over.append(request.id)
-            self._was.add(request.id)
+            self._over.add(request.id)
 
     def was_answered(self, named: bytes) -> bool:
         """Tell whether a request is over."""
-        return named in self._was
+        return named in self._over
+
+
+class Executed:
+    """A request that was replied to.
+
+    Attributes:
+        peer: who asked.
+        bound: the bound frames that it came with, if they are few.
+        done: what is said in place of a reply that is gone; made when it is needed.
+    """
+
+    __slots__ = ("bound", "done", "peer")
+
+    def __init__(self, message: Message) -> None:
+        bound = plain_bound(message.bound)
+        self.peer = message.sender
+        self.bound = bound if sum(map(len, bound)) <= _MAX_BOUND else ()
+        self.done: Frames | None = None
 
 
 class Replies:
@@ -137,34 +175,30 @@ class Replies:
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, Frames] = OrderedDict()
         self._size = 0
-        self._done: OrderedDict[bytes, Peer] = OrderedDict()
+        self._executed: OrderedDict[bytes, Executed] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Tell whether anything was answered."""
-        return bool(self._done)
+        return bool(self._executed)
 
-    def keep(self, request: bytes, peer: Peer, frames: Frames) -> None:
-        """Keep a reply; the oldest go for it."""
+    def keep(self, message: Message, frames: Frames) -> None:
+        """Keep the reply to a message; the oldest go for it."""
+        request = message.id
         if request in self._kept:
             return  # The first one is the reply.
-        self._done[request] = peer
+        self._executed[request] = Executed(message)
         self._kept[request] = frames
         self._size += sum(map(len, frames))
         while len(self._kept) > _MAX_REPLIES or self._size > _MAX_REPLY_BYTES:
             _, dropped = self._kept.popitem(last=False)
             self._size -= sum(map(len, dropped))
-        if len(self._done) > _MAX_DONE:
-            self._done.popitem(last=False)
+        if len(self._executed) > _MAX_DONE:
+            self._executed.popitem(last=False)
 
     def find(self, request: bytes) -> Frames | None:
         """Return the reply that is kept, without its route."""
         return self._kept.get(request)
 
-    def requester(self, request: bytes) -> Peer | None:
-        """Return who was answered, also when the reply is gone."""
-        return self._done.get(request)
-
-    def replace(self, request: bytes, frames: Frames) -> None:
-        """Keep something small in place of a reply that is gone."""
-        self._kept[request] = frames
-        self._size += sum(map(len, frames))
+    def executed(self, request: bytes) -> Executed | None:
+        """Return what is known of a request that was answered, also when its reply is gone."""
+        return self._executed.get(request)

@@ -18,7 +18,13 @@ from typing import Any, Final
 import zmq
 
 from envelope import clock
-from envelope.errors import MalformedError, RejectedError, StoreUnavailableError, UsageError
+from envelope.errors import (
+    MalformedError,
+    PolicyError,
+    RejectedError,
+    StoreUnavailableError,
+    UsageError,
+)
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
@@ -26,7 +32,7 @@ from envelope.stats import Stats
 from envelope.zeromq import frames as wire
 from envelope.zeromq.bundling import Batch, Bundling, Collector, chunks
 from envelope.zeromq.dialogue import Dialogue, Result
-from envelope.zeromq.frames import PATTERNS, Frames, Pattern, Topic
+from envelope.zeromq.frames import LABELS, PATTERNS, Frames, Pattern, Topic
 from envelope.zeromq.outgoing import Outgoing
 
 OnRejected = Callable[[RejectedError], None]
@@ -45,9 +51,15 @@ class Patience:
 
     __slots__ = ("_end", "_refused")
 
-    def __init__(self, timeout: int) -> None:
-        """Begin now; ``timeout`` in milliseconds, negative for no end."""
-        self._end = None if timeout < 0 else clock.monotonic() + timeout * 1000
+    def __init__(self, timeout: int, begun: int | None = None) -> None:
+        """Begin now, or when a clock read ``begun``.
+
+        Args:
+            timeout: milliseconds, negative for no end.
+            begun: monotonic microseconds.
+        """
+        begun = clock.monotonic() if begun is None else begun
+        self._end = None if timeout < 0 else begun + timeout * 1000
         self._refused = 0
 
     def left(self) -> int | None:
@@ -89,6 +101,9 @@ class Seam:
             replay store could not answer.
         collector: what waits for company, or None where nothing does.
         unsent: bundles that are to be sent before anything else.
+        only_sealer: what seals all that has no topic, on a socket that only sends, and at
+            once; or None.
+        is_simple: whether it only receives, and opens each message by itself.
     """
 
     def __init__(
@@ -115,7 +130,12 @@ class Seam:
         self.dialogue: Dialogue | None = None
         if pattern.sends and pattern.receives:
             self.dialogue = Dialogue(socket_type, self._out, opener)
+        only_sends = self.dialogue is None and bundling is None
+        self.only_sealer = sealer if only_sends else None
         self._is_remote = opener is not None and opener.replay.is_remote
+        self.is_simple = (
+            opener is not None and self.dialogue is None and not opener.replay.is_remote
+        )
         self.ready: deque[deque[Message]] = deque()
         self.pending: list[Frames] = []
         self.unsent: deque[Frames] = deque()
@@ -165,10 +185,11 @@ class Seam:
         if type(payload) is not bytes:
             raise UsageError(f"payload is bytes, not {type(payload).__name__}; encode it first")
         self.seal_collected(clock.monotonic_ns())
-        batch = collector.find(name, topic)
+        room = self._room(name)
+        batch = collector.find(name, topic, room)
         if not collector.has_room(batch, len(payload)):
             self._seal_batch(batch)
-            batch = collector.find(name, topic)
+            batch = collector.find(name, topic, room)
         batch.add(payload)
         if batch.is_full:
             try:
@@ -204,17 +225,41 @@ class Seam:
         """Return when what waits is to go out, monotonic nanoseconds; None: nothing waits."""
         return None if self.collector is None else self.collector.next_due()
 
+    def drop_waiting(self) -> int:
+        """Forget what waits to be sent, and return how many bundles that would have been."""
+        count = len(self.unsent) + (0 if self.collector is None else self.collector.clear())
+        self.unsent.clear()
+        return count
+
+    def _room(self, topic: bytes | None) -> int:
+        """Return how large a payload one envelope holds now."""
+        sealer = self._out.by_topic(topic)
+        _, _, room = sealer._bind_to(() if topic is None else (topic,))  # noqa: SLF001
+        return room - len(sealer._epoch.key_block)  # noqa: SLF001
+
     def _seal_batch(self, batch: Batch) -> None:
+        """Put a batch into ``unsent``; in several bundles, where one would be too large."""
         assert self.collector is not None
         bound = () if batch.topic is None else (batch.topic,)
-        sealer = self._out.by_topic(batch.topic)
-        if len(batch.payloads) == 1:
-            data = sealer.seal(batch.payloads[0], bound=bound)
-        else:
-            data = sealer.seal_bundle(batch.payloads, bound=bound)
-        self.collector.drop(batch)
         route = () if self.dialogue is None else self.dialogue.route(None)
-        self.unsent.append([*route, *bound, data])
+        sealer = self._out.by_topic(batch.topic)
+        payloads = batch.payloads
+        count = len(payloads)
+        while payloads:
+            try:
+                if count == 1:
+                    data = sealer.seal(payloads[0], bound=bound)
+                else:
+                    data = sealer.seal_bundle(payloads[:count], bound=bound)
+            except UsageError:
+                if count == 1:
+                    raise
+                count //= 2
+                continue
+            del payloads[:count]
+            self.unsent.append([*route, *bound, data])
+            count = min(count, len(payloads))
+        self.collector.drop(batch)
 
     # Receiving.
 
@@ -285,8 +330,18 @@ class Seam:
             self._report(error, strict=strict)
             return False
         self.pending = []
+        if len(frames) > 1 and frames[-2] in LABELS:
+            self._report(self._misplaced(messages), strict=strict)
+            return False
         self.ready.append(deque(messages))
         return True
+
+    def _misplaced(self, messages: list[Message]) -> PolicyError:
+        """Refuse a control message where there is no dialogue (SPEC 16.4)."""
+        assert self._opener is not None
+        error = PolicyError("a control message, where nobody asks and nobody answers")
+        self._opener.refuse(error, messages[0])
+        return error
 
     def judge(self, arrivals: list[Frames]) -> list[Result]:
         """Open arrivals in one go; changes nothing of the seam. May run in a thread."""
@@ -309,6 +364,8 @@ class Seam:
                 refusals.append(result)
                 if self.dialogue is not None:
                     self.dialogue.refuse(frames, result)
+            elif self.dialogue is None and len(frames) > 1 and frames[-2] in LABELS:
+                refusals.append(self._misplaced(result))
             else:
                 passed = True
                 if self.dialogue is None or self.dialogue.sort(result):

@@ -126,8 +126,14 @@ class SecureSocket:
             if flags or route is not None or not collector.add(payload, topic):
                 self._collect(payload, topic, flags, route)
             return
+        if topic is None and route is None and not flags and seam.only_sealer is not None:
+            data = seam.only_sealer.seal(payload)
+            self.socket.send(data, 0, copy and len(data) < _ZERO_COPY)
+            return
         check_flags(flags)
         if seam.type == zmq.REQ:
+            if self._asked is not None:  # Given up: this one takes its place.
+                dialogue_of(seam).forget(self._asked)
             self._asked = self.send_request(payload, topic, flags=flags, route=route)
         elif seam.type == zmq.REP and route is None:
             self.reply(self._owed(), payload, topic, flags=flags)
@@ -151,9 +157,8 @@ class SecureSocket:
             zmq.Again: as ``send``; bundles before were sent.
         """
         check_flags(flags)
-        bundles = self._seam.seal_many(payloads, topic, route)
-        self._flush(flags)
-        for frames in bundles:
+        self._flush(flags)  # First: what was collected before has the lower sequences.
+        for frames in self._seam.seal_many(payloads, topic, route):
             self._transmit(frames, flags)
 
     def send_object(
@@ -206,6 +211,8 @@ class SecureSocket:
     ) -> None:
         check_flags(flags)
         as_route(route, is_needed=False)
+        if self.socket.closed:  # Nothing would be sent, so nothing else would tell.
+            raise zmq.ZMQError(zmq.ENOTSOCK)
         self._send_unsent(flags)
         self._seam.collect(payload, topic)
         # The payload was taken: what cannot go now goes before the next one.
@@ -232,8 +239,9 @@ class SecureSocket:
     def _send_due(self) -> None:
         """Send what has waited long enough, as far as the socket takes it."""
         if self._seam.collector is not None:
-            self._seam.seal_collected(clock.monotonic_ns())
-            with contextlib.suppress(zmq.Again):
+            # That no recipient is valid is for whoever sends, not for whoever receives.
+            with contextlib.suppress(zmq.Again, UsageError):
+                self._seam.seal_collected(clock.monotonic_ns())
                 self._send_unsent(zmq.NOBLOCK)
 
     def _post(self) -> None:
@@ -271,8 +279,28 @@ class SecureSocket:
         if not self._seam.ready:
             if self._seam.type == zmq.REQ:
                 return self._recv_asked(flags, strict=strict)
-            self._receive(self._patience(flags), strict=strict)
+            if strict or not self._seam.is_simple or flags not in (0, zmq.NOBLOCK):
+                self._receive(self._patience(flags), strict=strict)
+            else:
+                self._receive_soon(flags)
         return self._seam.take()
+
+    def _receive_soon(self, flags: int) -> None:
+        """Fill ``ready``, with what is there already if it passes: the usual case."""
+        begun = clock.monotonic()
+        seam = self._seam
+        try:
+            if not seam.pending:
+                seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
+            if seam.open(strict=False):
+                return
+            refused = 1
+        except zmq.Again:
+            refused = 0
+        patience = Patience(0 if flags else int(self.socket.get(zmq.RCVTIMEO)), begun)
+        if refused:
+            patience.refuse()
+        self._receive(patience, strict=False)
 
     def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
         """Receive all messages of the next envelope that passes every check.
@@ -328,6 +356,11 @@ class SecureSocket:
                 return found[0]
             patience.refuse()
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether ``recv`` has something to look at without asking the socket."""
+        return bool(self._seam.ready or self._seam.pending)
+
     def poll(self, timeout: int | None = None) -> bool:
         """Tell whether ``recv`` has something to look at within ``timeout`` milliseconds.
 
@@ -338,9 +371,8 @@ class SecureSocket:
             return True
         patience = Patience(-1 if timeout is None else timeout)
         while True:
-            self._send_due()
             try:
-                if self.socket.poll(0 if timeout == 0 else self._until_due(patience.left())):
+                if self._wait(0 if timeout == 0 else patience.left()):
                     return True
                 patience.left()
             except zmq.Again:
@@ -365,8 +397,7 @@ class SecureSocket:
                 except zmq.Again:
                     if seam.pending:
                         break
-                    if not self.socket.poll(self._until_due(patience.left())):
-                        self._send_due()
+                    self._wait(patience.left())
             if not self._open(strict=strict):
                 patience.refuse()
 
@@ -376,13 +407,16 @@ class SecureSocket:
         finally:
             self._post()
 
-    def _until_due(self, timeout: int | None) -> int | None:
-        """Return how long to wait at most, since something has to be sent then."""
+    def _wait(self, timeout: int | None) -> bool:
+        """Wait for an arrival; end also when something has to be sent, or can be."""
+        self._send_due()
         due = self._seam.next_due()
-        if due is None:
-            return timeout
-        left = max(1, -((clock.monotonic_ns() - due) // 1_000_000))
-        return left if timeout is None else min(left, timeout)
+        if due is not None and timeout != 0:
+            left = max(1, -((clock.monotonic_ns() - due) // 1_000_000))
+            timeout = left if timeout is None else min(left, timeout)
+        # The peer may not send before it has what waits for room here.
+        events = zmq.POLLIN | zmq.POLLOUT if self._seam.unsent else zmq.POLLIN
+        return bool(self.socket.poll(timeout, events) & zmq.POLLIN)
 
     def _give_up(self, dialogue: Dialogue) -> None:
         frames = None if self._seam.ready else dialogue.give_up()
@@ -546,7 +580,7 @@ class SecureSocket:
                         with contextlib.suppress(zmq.ZMQError):
                             self._transmit(request.frames, zmq.NOBLOCK)
                 left = patience.left()
-                if not self.socket.poll(ahead if left is None else min(left, ahead or left)):
+                if not self._wait(ahead if left is None else min(left, ahead or left)):
                     continue
                 self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
             try:
@@ -554,7 +588,9 @@ class SecureSocket:
                     patience.refuse()
             except StoreUnavailableError:
                 patience.left()
-                zmq.zmq_poll([], _PAUSE_MS)
+                # No socket ever has this event, so it is a pause; with no socket at all
+                # pyzmq would return at once.
+                self.socket.poll(_PAUSE_MS, zmq.POLLERR)
 
     # The rest.
 
@@ -581,11 +617,13 @@ class SecureSocket:
                 is closed all the same.
         """
         if self.socket.closed:
+            report_dropped(self._seam)
             return
-        patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
         try:
             self._seam.seal_collected()
-            with contextlib.suppress(zmq.Again):
+            # A context that has ended takes nothing any more.
+            with contextlib.suppress(zmq.Again, zmq.ContextTerminated):
+                patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
                 while self._seam.unsent:
                     try:
                         self._send_unsent(zmq.NOBLOCK)
@@ -650,7 +688,7 @@ def result_of(request: Request) -> Message:
 
 
 def report_dropped(seam: Seam) -> None:
-    """Log what a socket that closes could not get rid of."""
-    if seam.unsent:
-        _log.warning("closed with %d bundles that nobody took in time", len(seam.unsent))
-        seam.unsent.clear()
+    """Log what a socket that closes could not get rid of, and forget it."""
+    count = seam.drop_waiting()
+    if count:
+        _log.warning("closed with %d bundles that were not sent", count)

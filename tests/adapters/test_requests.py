@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 import pytest
 import zmq
+from line import Server
 from support import World, identity
 
 from envelope.zeromq import SecureSocket
+from envelope.zeromq import requests as requests_module
+from envelope.zeromq.frames import SYNC
 
 ALICE, BOB, CAROL = (identity(name).public for name in ("alice", "bob", "carol"))
 PAIRS = [(zmq.REQ, zmq.REP), (zmq.REQ, zmq.ROUTER), (zmq.DEALER, zmq.ROUTER)]
@@ -18,38 +18,6 @@ PAIRS += [(zmq.DEALER, zmq.REP), (zmq.PAIR, zmq.PAIR), (zmq.DEALER, zmq.DEALER)]
 
 def names(pair) -> str:
     return "-".join(zmq.SocketType(kind).name for kind in pair)
-
-
-class Server(threading.Thread):
-    """Bob, who answers in a thread of his own until the test is over.
-
-    Attributes:
-        executed: the payloads that he executed.
-        handle: makes the reply; None sends none.
-    """
-
-    def __init__(self, socket: SecureSocket) -> None:
-        super().__init__()
-        self.socket = socket
-        socket.socket.rcvtimeo = 10
-        self.executed: list[bytes] = []
-        self.handle: Callable[[bytes], bytes | None] = lambda payload: b"re: " + payload
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            try:
-                message = self.socket.recv()
-            except zmq.Again:
-                continue
-            self.executed.append(message.payload)
-            answer = self.handle(message.payload)
-            if answer is not None:
-                self.socket.reply(message, answer)
-
-    def end(self) -> None:
-        self._over.set()
-        self.join()
 
 
 @pytest.fixture
@@ -152,3 +120,32 @@ class TestChallenge:
         assert client.sync(timeout=5000).name == "bob"
         assert client.request(b"go", timeout=5000).payload == b"re: go"
         assert server.executed == [b"go"]
+
+
+class TestLazyPirate:
+    """A REQ whose server is silent asks again and again, by send and recv."""
+
+    def test_what_it_gave_up_is_not_in_flight(self, secure, world, plain, link, monkeypatch):
+        monkeypatch.setattr(requests_module, "_MAX_PENDING", 3)
+        client = secure(zmq.REQ, sealer=world.sealer(to=[BOB]), opener=world.opener(world.alice))
+        link(plain(zmq.ROUTER), client)
+        client.socket.rcvtimeo = 5
+        for _ in range(10):
+            client.send(b"anybody there?")
+            with pytest.raises(zmq.Again):
+                client.recv()
+
+
+class TestControlMessages:
+    """They are never handed to an application (SPEC 16.4)."""
+
+    @pytest.mark.audit("A5")
+    def test_nor_by_a_socket_that_has_no_dialogue(self, secure, world, plain, link):
+        pull = secure(zmq.PULL, opener=world.opener())
+        pull.socket.rcvtimeo = 200
+        line = plain(zmq.PUSH)
+        link(pull, line)
+        data = world.sealer(to=[BOB]).seal(b"", bound=[SYNC])
+        line.send_multipart([SYNC, data])
+        with pytest.raises(zmq.Again):
+            pull.recv()

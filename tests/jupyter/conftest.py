@@ -1,8 +1,9 @@
 """A real Jupyter kernel and a real client, with relays or plain wires between them.
 
 Rules of this file: the kernel is a process that knows nothing of envelopes; so is the
-client a library that does not. All endpoints are ipc in the test's folder. Nothing waits
-without a limit, and every process ends with the test.
+client a library that does not. On every channel somebody is on the line. All endpoints
+are ipc in the test's folder. Nothing waits without a limit, and every process ends with
+the test.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -30,6 +32,8 @@ CHANNELS = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 5}
 KEY = "of every connection file in this test"
 TIMEOUT = 30
 
+Frames = list[bytes]
+
 
 def connection_file(path: Path, prefix: Path) -> Path:
     """Write a connection file; channel n is at ipc://PREFIX-n."""
@@ -39,20 +43,22 @@ def connection_file(path: Path, prefix: Path) -> Path:
     return path
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return an environment in which nothing of Jupyter is outside the folder."""
+    outside = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    outside.pop("PYTHONWARNDEFAULTENCODING", None)
+    outside["IPYTHONDIR"] = str(folder / "ipython")
+    for kind in ("RUNTIME", "CONFIG", "DATA"):
+        outside[f"JUPYTER_{kind}_DIR"] = str(folder / kind.lower())
+    return outside
+
+
 class Kernel:
     """ipykernel, as a notebook server would start it."""
 
     def __init__(self, folder: Path) -> None:
         self.prefix = folder / "kernel"
         self._file = connection_file(folder / "kernel.json", self.prefix)
-        self._environment = {
-            **os.environ,
-            "IPYTHONDIR": str(folder / "ipython"),
-            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(folder / "config"),
-            "PYTHONWARNINGS": "ignore",
-        }
-        self._environment.pop("PYTHONWARNDEFAULTENCODING", None)
         self._folder = folder
         self.begin()
 
@@ -66,8 +72,9 @@ class Kernel:
                 str(self._file),
                 "--HistoryManager.enabled=False",
             ],
-            env=self._environment,
+            env=environment(self._folder),
             cwd=self._folder,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # It interrupts its whole group.
@@ -85,16 +92,28 @@ class Kernel:
 
 
 class Wire(threading.Thread):
-    """A ROUTER here, a DEALER there, and whoever is in between: it records, and repeats."""
+    """Whoever is on the line of one channel: passes on, records, and sends what they like.
 
-    def __init__(self, here: str, there: str) -> None:
+    Attributes:
+        inward: the messages that went to the kernel, without the id of the connection.
+        outward: those that went to the client.
+    """
+
+    def __init__(self, name: str, here: str, there: str) -> None:
         super().__init__()
         self._context = zmq.Context()
-        self._here, self._there = (self._context.socket(one) for one in (zmq.ROUTER, zmq.DEALER))
+        self._has_routes = name != "iopub"
+        types = (zmq.ROUTER, zmq.DEALER) if self._has_routes else (zmq.XPUB, zmq.XSUB)
+        self._here, self._there = (self._context.socket(one) for one in types)
+        if self._has_routes:
+            # A kernel asks on stdin whom it knows from shell: one id on all channels.
+            self._there.routing_id = b"wire"
         self._here.bind(here)
         self._there.connect(there)
-        self.recorded: list[list[bytes]] = []
-        self._again: list[list[bytes]] = []
+        self.inward: list[Frames] = []
+        self.outward: list[Frames] = []
+        self._latest = b""
+        self._orders: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._over = threading.Event()
         self.start()
 
@@ -105,18 +124,38 @@ class Wire(threading.Thread):
         while not self._over.is_set():
             for socket, _ in poller.poll(10):
                 frames = socket.recv_multipart()
-                if socket is self._here:
-                    self.recorded.append(frames)
-                    self._there.send_multipart(frames)
-                else:
+                if socket is self._there:
+                    self.outward.append(frames[1:] if self._has_routes else frames)
                     self._here.send_multipart(frames)
-            while self._again:
-                self._there.send_multipart(self._again.pop(0))
+                    continue
+                if self._has_routes:
+                    self._latest = frames[0]
+                    self.inward.append(frames[1:])
+                self._there.send_multipart(frames)
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._orders.get(block=False)()
         self._context.destroy(linger=0)
 
-    def repeat(self) -> None:
-        """Send everything again that went to the kernel."""
-        self._again.extend(list(self.recorded))
+    def to_kernel(self, messages: list[Frames]) -> int:
+        """Send messages that way, and return how many; what comes later follows them."""
+        return self._send(self._there, messages)
+
+    def to_client(self, messages: list[Frames]) -> int:
+        """The other way; on the connection that there is now."""
+        return self._send(self._here, messages)
+
+    def _send(self, socket: Any, messages: list[Frames]) -> int:
+        def send() -> None:
+            route = [self._latest] if self._has_routes else []
+            for frames in messages:
+                socket.send_multipart([*route, *frames])
+            done.set()
+
+        done = threading.Event()
+        self._orders.put(send)
+        assert done.wait(TIMEOUT)
+        return len(messages)
 
     def end(self) -> None:
         self._over.set()
@@ -127,63 +166,61 @@ class Lab:
     """A kernel, a client, and what is between them.
 
     Attributes:
-        wires: by channel, where somebody is on the line.
+        wires: who is on the line, by channel.
         near, far: the relays at the client and at the kernel, if there are any.
     """
 
     def __init__(self, folder: Path, *, is_sealed: bool) -> None:
         self.folder = folder
         self.kernel = Kernel(folder)
-        self.wires: dict[str, Wire] = {}
         self.near: Relay | None = None
         self.far: Relay | None = None
         self._clients: list[BlockingKernelClient] = []
         client = folder / "client"
         self._file = connection_file(folder / "client.json", client)
+        here, there = (client, self.kernel.prefix)
         if is_sealed:
-            self._seal(folder, client)
-        else:
-            for name in ("shell", "control"):
-                number = CHANNELS[name]
-                place = f"ipc://{client}-{number}"
-                self.wires[name] = Wire(place, f"ipc://{self.kernel.prefix}-{number}")
-            for name in ("iopub", "stdin", "hb"):
-                # Straight to the kernel.
-                number = CHANNELS[name]
-                Path(f"{client}-{number}").symlink_to(f"{self.kernel.prefix}-{number}")
+            here, there = folder / "line", folder / "far"
+        self.wires = wires(here, there)
+        if is_sealed:
+            self._seal(folder)
 
-    def _seal(self, folder: Path, client: Path) -> None:
-        keys = {one: Node.create(folder / f"{one}.node").identity.public for one in ("near", "far")}
-        peers = "".join(
-            f'[[peer]]\nname = "{name}"\nkey = "{key}"\ncontexts = ["flow.*"]\n'
-            for name, key in keys.items()
-        )
-        files = {}
-        for name in keys:
-            (folder / f"{name}.node" / "peers.toml").write_text(peers)
-            files[name] = folder / f"{name}.toml"
-            files[name].write_text(f'node = "{name}.node"\n')
+    def _seal(self, folder: Path) -> None:
+        make_nodes(folder, "flow.*")
+        files = {name: folder / f"{name}.toml" for name in ("near", "far")}
+        for name, file in files.items():
+            file.write_text(f'node = "{name}.node"\n')
         for name, number in CHANNELS.items():
-            out, back = f"ipc://{folder}/line-{number}", f"ipc://{folder}/line-{number}"
-            if name in ("shell", "control"):
-                back = f"ipc://{folder}/far-{number}"
-                self.wires[name] = Wire(out, back)
-            here, there = f"ipc://{client}-{number}", f"ipc://{self.kernel.prefix}-{number}"
+            client, line, back, kernel = (
+                f"ipc://{folder}/{one}-{number}" for one in ("client", "line", "far", "kernel")
+            )
             if name == "iopub":
-                near = flow(name, ("XPUB", "bind", here), ("XSUB", "connect", out))
-                far = flow(name, ("XSUB", "connect", there), ("XPUB", "bind", back), to=["near"])
+                near = flow(name, ("XPUB", "bind", client), ("XSUB", "connect", line))
+                far = flow(name, ("XSUB", "connect", kernel), ("XPUB", "bind", back), to=["near"])
             else:
                 more = {"same_clients_as": "shell"} if name == "stdin" else {}
                 near = flow(
-                    name, ("ROUTER", "bind", here), ("DEALER", "connect", out), to=["far"], **more
+                    name,
+                    ("ROUTER", "bind", client),
+                    ("DEALER", "connect", line),
+                    to=["far"],
+                    **more,
                 )
                 far = flow(
-                    name, ("DEALER", "connect", there), ("ROUTER", "bind", back), to=["near"]
+                    name, ("DEALER", "connect", kernel), ("ROUTER", "bind", back), to=["near"]
                 )
             for who, text in (("near", near), ("far", far)):
                 with files[who].open("a") as file:
                     file.write(f"[[flow]]\n{text}\n")
         self.far, self.near = Relay(files["far"]), Relay(files["near"])
+
+    def connect(self) -> BlockingKernelClient:
+        """Return a client that has heard nothing yet."""
+        client = BlockingKernelClient()
+        client.load_connection_file(str(self._file))
+        client.start_channels()
+        self._clients.append(client)
+        return client
 
     def client(self) -> BlockingKernelClient:
         """Return a client that has heard the kernel.
@@ -192,10 +229,7 @@ class Lab:
         a client takes a heart that does not beat for a second for dead, and tries again.
         """
         for _ in range(10):
-            client = BlockingKernelClient()
-            client.load_connection_file(str(self._file))
-            client.start_channels()
-            self._clients.append(client)
+            client = self.connect()
             with contextlib.suppress(RuntimeError):
                 client.wait_for_ready(timeout=TIMEOUT)
                 return client
@@ -220,6 +254,40 @@ class Lab:
         for relay in (self.near, self.far):
             if relay is not None and relay.process.returncode is None:
                 relay.kill()
+
+
+def wires(here: Path, there: Path) -> dict[str, Wire]:
+    """Put somebody on the line of each channel."""
+    return {
+        name: Wire(name, f"ipc://{here}-{number}", f"ipc://{there}-{number}")
+        for name, number in CHANNELS.items()
+    }
+
+
+def make_nodes(folder: Path, contexts: str) -> None:
+    """Make near.node and far.node, who know each other."""
+    keys = {one: Node.create(folder / f"{one}.node").identity.public for one in ("near", "far")}
+    peers = "".join(
+        f'[[peer]]\nname = "{name}"\nkey = "{key}"\ncontexts = ["{contexts}"]\n'
+        for name, key in keys.items()
+    )
+    for name in keys:
+        (folder / f"{name}.node" / "peers.toml").write_text(peers)
+
+
+@pytest.fixture(name="environment")
+def fixture_environment():
+    return environment
+
+
+@pytest.fixture(name="make_nodes")
+def fixture_make_nodes():
+    return make_nodes
+
+
+@pytest.fixture
+def make_wires():
+    return wires
 
 
 @pytest.fixture

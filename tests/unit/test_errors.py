@@ -146,8 +146,10 @@ def test_the_exported_names_are_these():
     assert sorted(envelope.__all__) == envelope.__all__
     assert set(envelope.__all__) == {
         "EnvelopeError",
+        "Fleet",
         "Identity",
         "KeyFileError",
+        "Member",
         "Message",
         "Node",
         "Opener",

@@ -145,10 +145,10 @@ class TestTrust:
             except NotTrustedError as error:
                 verdicts[now] = error.detail
         assert list(verdicts.values()) == [
-            "'alice' is not valid yet",
+            "'alice' is not valid yet; not_before is 2027-01-15 08:00:05+00:00",
             b"x",
             b"x",
-            "'alice' has expired",
+            "'alice' has expired; not_after is 2027-01-15 08:00:10+00:00",
         ]
 
     def test_on_its_first_and_after_its_last_moment_a_peer_is_told_what_is_wrong(self, world):

@@ -19,6 +19,8 @@ from envelope.errors import (
     MalformedError,
     RejectedError,
     ReplayedError,
+    StoreUnavailableError,
+    UnknownSenderError,
     UnsealError,
 )
 from envelope.replay import Gaps
@@ -273,8 +275,8 @@ class TestLog:
                 opener.open(b"%d" % number)
         assert self.lines(caplog) == [
             (
-                "envelope refused, malformed: shorter than the shortest envelope; no sender decoded; "
-                "context 'orders'; does a program without envelopes send here?"
+                "envelope refused, malformed: shorter than the shortest envelope; "
+                "no sender decoded; context 'orders'; does a program without envelopes send here?"
             )
         ]
         world.clock.advance(5)
@@ -293,7 +295,9 @@ class TestLog:
         assert "(alice)" in self.lines(caplog)[1]
         clock.now = LOG_EVERY
         refuse(tally, claimed=KEY_ID, name="alice")
-        assert self.lines(caplog)[2].endswith("; 2 more of this code since the last line")
+        assert self.lines(caplog)[2].endswith(
+            "; 2 more of this code and sender since the last line"
+        )
         refuse(tally, claimed=bytes(16))
         assert self.lines(caplog)[3].endswith("; 499 more of this code since the last line")
 
@@ -316,6 +320,54 @@ class TestLog:
             clock.now += LOG_EVERY
         assert len(caplog.records) == 2000
         assert len(tally._codes["replayed"].own) <= 1024
+        # What is forgotten of the lines stays counted, and is not told as unsaid.
+        assert tally.read(0).refused == {"replayed": 2000}
+        refuse(tally, claimed=None)
+        assert "more of this code" not in self.lines(caplog)[-1]
+
+    def test_who_is_no_peer_any_more_has_no_line_of_its_own(self, tally, clock, caplog):
+        for number in range(10):
+            refuse(tally, claimed=bytes([number]) * 16, name="alice")
+        assert len(caplog.records) == 10
+        clock.now = LOG_EVERY
+        for number in range(10):
+            refuse(tally, claimed=bytes([number]) * 16, name=None)
+        assert len(caplog.records) == 11
+        assert tally.read(0).refused == {"replayed": 20}
+
+    @pytest.mark.audit("A16")
+    def test_of_the_unknown_nobody_is_looked_up(self, tally):
+        error = UnknownSenderError()
+        error.claimed_sender = KEY_ID
+        tally.refuse(error, lambda _: pytest.fail("by definition it is not there"))
+        assert tally.read(0).refused == {"unknown_sender": 1}
+
+    @pytest.mark.audit("E3", "A16")
+    def test_no_text_is_made_for_a_line_that_is_not_written(self, tally, clock, caplog):
+        class CostlyError(ReplayedError):
+            asked = 0
+
+            @property
+            def detail(self):
+                CostlyError.asked += 1
+                return "at a price"
+
+        for _ in range(100):
+            refuse(tally, CostlyError, claimed=None)
+            refuse(tally, CostlyError, name="alice")
+        assert len(caplog.records) == CostlyError.asked == 2
+
+    @pytest.mark.audit("E3")
+    def test_what_a_server_answers_makes_no_second_line(self, tally, caplog):
+        error = StoreUnavailableError(
+            "it answers: no\n2027 WARNING all is well\x1b[2J" + "!" * 9999
+        )
+        tally.refuse(error, lambda _: None)
+        (line,) = self.lines(caplog)
+        assert line.isprintable()
+        assert "no\\n2027 WARNING all is well\\x1b[2J!!!" in line
+        assert line.endswith("...; no sender decoded")
+        assert len(line) < 600
 
     def test_lines_are_spaced_by_a_clock_that_never_steps_back(self):
         assert Tally()._clock is clocks.monotonic
