@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import zmq
@@ -26,6 +27,8 @@ HWM = 50
 SMALL = Bundling(max_count=8, max_delay=0.002)
 
 over: list[int] = []
+pause = threading.Event()
+"""Never set: waiting for it is a pause, which a signal does not end."""
 
 
 def tell(*words: object) -> None:
@@ -53,7 +56,7 @@ def publish(node: Node, name: str, place: str) -> None:
                 secure.send(f"{name} {os.getpid()} {number}".encode(), topic)
             number += 1
             if number % 20 == 0:
-                zmq.zmq_poll([], 2)
+                pause.wait(0.002)
 
 
 def push(node: Node, name: str, place: str) -> None:
@@ -69,7 +72,7 @@ def push(node: Node, name: str, place: str) -> None:
                 continue
             number += 1
             if number % 20 == 0:
-                zmq.zmq_poll([], 2)
+                pause.wait(0.002)
 
 
 def take(node: Node, kind: int, place: str, *, binds: bool, slow: bool) -> None:
@@ -102,7 +105,7 @@ def take(node: Node, kind: int, place: str, *, binds: bool, slow: bool) -> None:
                 message.payload.decode(),
             )
         if slow and not over:
-            zmq.zmq_poll([], 3)
+            pause.wait(0.003)
     stats = secure.stats
     senders = stats.senders.values()
     figures = {
