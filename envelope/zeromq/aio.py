@@ -359,15 +359,18 @@ class SecureSocket:
             elif is_done():
                 woken.set_result(None)
         if not is_reader_found:
-            for woken in self._waiting:
-                if not woken.done():
-                    woken.set_result(None)
-                    return
+            reader = next((one for one in self._waiting if not one.done()), None)
+            if reader is not None:
+                reader.set_result(None)
 
     async def _read(self, patience: Patience, at_most: int | None, *, strict: bool) -> None:
         """Take in what has arrived, or wait for it."""
         seam = self._seam
         while self._opening is None and seam.wants_more(strict=strict):
+            # A REQ that has its answer, or an empty one, cannot receive before it sends.
+            if seam.type == zmq.REQ and not int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                await self._wait_for_arrival(patience, at_most)
+                return
             # With NOBLOCK the future is done when it is returned.
             arrival = asyncio.ensure_future(self.socket.recv_multipart(zmq.NOBLOCK))
             try:
@@ -378,12 +381,6 @@ class SecureSocket:
                 await self._wait_for_arrival(patience, at_most)
                 if at_most is not None:
                     return
-            except zmq.ZMQError as error:
-                # A REQ that has its answer, or an empty one, cannot receive before it sends.
-                if error.errno != zmq.EFSM or seam.type != zmq.REQ:
-                    raise
-                await self._pause(patience, at_most)
-                return
         try:
             if seam.is_remote:
                 passed = await self._open_in_thread(strict=strict)
@@ -409,12 +406,6 @@ class SecureSocket:
                 await self.socket.poll(at_most if left is None else min(left, at_most))
             except zmq.Again:
                 await asyncio.sleep(0.001)  # As in poll.
-
-    @staticmethod
-    async def _pause(patience: Patience, at_most: int | None) -> None:
-        left = patience.left()
-        times = [one for one in (left, at_most) if one is not None]
-        await asyncio.sleep(min(times, default=1) / 1000)
 
     async def _open_in_thread(self, *, strict: bool) -> bool:
         """Open what is pending; the loop goes on meanwhile."""

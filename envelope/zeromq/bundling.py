@@ -89,7 +89,9 @@ class Collector:
         self._bundling = bundling
         self._delay = clock.microseconds(bundling.max_delay) * 1000
         self._batches: dict[bytes | None, Batch] = {}
-        self._by_given: dict[bytes | str | None, Batch] = {}
+        # By what callers give; apart, for bytes and str of one text have one hash.
+        self._by_bytes: dict[bytes | str | None, Batch] = {}
+        self._by_str: dict[bytes | str | None, Batch] = {}
         self._look_at = 0
 
     def add(self, payload: bytes, topic: bytes | str | None) -> bool:
@@ -99,7 +101,7 @@ class Collector:
             False: nothing was taken, for this is not the usual case.
         """
         try:
-            batch = self._by_given[topic]
+            batch = (self._by_str if type(topic) is str else self._by_bytes)[topic]
         except (KeyError, TypeError):  # Not collected now, or no topic at all.
             return False
         if type(payload) is not bytes:
@@ -125,9 +127,10 @@ class Collector:
         if batch is None:
             due = clock.monotonic_ns() + self._delay
             batch = self._batches[topic] = Batch(topic, self._bundling, due, room)
-        if given not in batch.given:
+        by_given = self._by_str if type(given) is str else self._by_bytes
+        if given not in by_given:
+            by_given[given] = batch
             batch.given.append(given)
-            self._by_given[given] = batch
         return batch
 
     def has_room(self, batch: Batch, size: int) -> bool:
@@ -137,14 +140,14 @@ class Collector:
     def clear(self) -> int:
         """Forget all that waits, and return how many batches there were."""
         count = len(self._batches)
-        self._batches, self._by_given = {}, {}
+        self._batches, self._by_bytes, self._by_str = {}, {}, {}
         return count
 
     def drop(self, batch: Batch) -> None:
         """Forget a batch that went out, or is empty."""
         del self._batches[batch.topic]
         for given in batch.given:
-            del self._by_given[given]
+            del (self._by_str if type(given) is str else self._by_bytes)[given]
 
     def next_due(self) -> int | None:
         """Return when the oldest batch goes out, monotonic nanoseconds; None: nothing waits."""

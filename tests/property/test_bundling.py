@@ -1,6 +1,6 @@
 """Any sequence of sends, flushes, delays and full sockets: each topic arrives as it was sent.
 
-The sockets are real, in one process, with queues for one message; time is handed in.
+The sockets are real, in one process, with queues for a few messages; time is handed in.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Line:
             context, zmq.PUSH, sealer=world.sealer(max_size=MAX_SIZE), bundling=bundling
         )
         pull = context.socket(zmq.PULL)
-        self.push.socket.sndhwm = pull.rcvhwm = 1
+        self.push.socket.sndhwm = pull.rcvhwm = 2
         pull.bind("inproc://line")
         self.push.socket.connect("inproc://line")
         self.pull = SecureSocket(pull, opener=world.opener())
         self.sent: dict[bytes | None, list[bytes]] = defaultdict(list)
         self.got: dict[bytes | None, list[bytes]] = defaultdict(list)
-        self.skipped = 0
+        self.skipped = self.gaps = 0
         self.count = 0
 
     def payload(self, size: int) -> bytes:
@@ -70,13 +70,15 @@ class Line:
         self.sent[topic.encode() if isinstance(topic, str) else topic] += payloads
 
     def send_many(self, topic, sizes: list[int]) -> None:
-        """Several, if the queues have room for what waits; their own bundle needs some, too."""
-        self.flush_all()
-        payloads = [self.payload(size) for size in sizes]
-        for payload in payloads:
-            self.receive(5)
-            self.push.send_many([payload], topic)
-            self.note(topic, payload)
+        """Send each as a bundle of its own, behind whatever was collected."""
+        for size in sizes:
+            payload = self.payload(size)
+            try:
+                self.push.send_many([payload], topic, flags=zmq.NOBLOCK)
+            except zmq.Again:
+                self.gaps += 1  # It may have taken a sequence, and says so.
+            else:
+                self.note(topic, payload)
 
     def flush(self) -> None:
         with contextlib.suppress(zmq.Again):
@@ -109,17 +111,19 @@ def check(make, bundling: Bundling, steps) -> None:
     with pytest.MonkeyPatch.context() as patch, zmq.Context() as context:
         patch.setattr(clock, "monotonic_ns", lambda: now[0])
         line = Line(context, make, bundling)
-        for what, *how in steps:
-            if what == "wait":
-                now[0] += how[0] * 1_000_000
-            else:
-                getattr(line, what)(*how)
-        line.flush_all()
-        line.push.close(0)
-        line.receive(10**6)
-        line.pull.close(0)
+        try:
+            for what, *how in steps:
+                if what == "wait":
+                    now[0] += how[0] * 1_000_000
+                else:
+                    getattr(line, what)(*how)
+            line.flush_all()
+            line.receive(10**6)
+        finally:
+            line.push.socket.close(0)
+            line.pull.close(0)
     assert line.got == line.sent
-    assert line.skipped == 0
+    assert line.skipped <= line.gaps
 
 
 @given(bundling=BUNDLINGS, steps=st.lists(STEPS, max_size=60))

@@ -193,12 +193,19 @@ def programs():
     return dict(blocks)
 
 
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if key != "PYTHONWARNDEFAULTENCODING"
+}
+ENVIRONMENT["PYTHONPATH"] = str(ROOT)
+"""Programs of a guide are not held to what the library is held to."""
+
+
 def run(name, folder, *arguments):
     path = folder / name
     path.write_text(programs()[name])
     return subprocess.run(
         [*PYTHON, path, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=30,
@@ -231,7 +238,7 @@ def test_a_fleet_as_an_argument_of_spawn_is_refused_with_the_remedy(tmp_path):
     )
     done = subprocess.run(
         [*PYTHON, path],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=30,

@@ -1,0 +1,142 @@
+"""REQ and REP keep step, whatever came in between."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import zmq
+from support import identity
+
+from envelope import UsageError, message_id, recipients_of
+from envelope.errors import RequestTimeoutError
+from envelope.replay import MemoryReplayStore
+from envelope.zeromq import Bundling
+from envelope.zeromq.frames import SYNC
+
+ALICE, BOB = identity("alice").public, identity("bob").public
+
+
+@pytest.fixture
+def requester(secure, world):
+    """Alice's REQ."""
+    return secure(zmq.REQ, sealer=world.sealer(to=[BOB]), opener=world.opener(world.alice))
+
+
+@pytest.fixture
+def replier(secure, world):
+    """Bob's REP."""
+    return secure(zmq.REP, sealer=world.sealer(world.bob, to=[ALICE]), opener=world.opener())
+
+
+class TestEnds:
+    @pytest.mark.parametrize("kind", [zmq.REQ, zmq.REP])
+    def test_both_ends_are_needed(self, secure, world, kind):
+        with pytest.raises(UsageError, match="needs a sealer and an opener"):
+            secure(kind, sealer=world.sealer())
+        with pytest.raises(UsageError, match="needs a sealer and an opener"):
+            secure(kind, opener=world.opener())
+
+    def test_nothing_is_received_before_something_is_sent(self, requester):
+        for call in (requester.recv, requester.recv_bundle, requester.recv_object):
+            with pytest.raises(UsageError, match="receives the reply to what it sent"):
+                call()
+
+    def test_nothing_is_replied_before_something_is_received(self, replier):
+        with pytest.raises(UsageError, match="replies to what it received, once"):
+            replier.send(b"payload")
+
+    def test_one_is_sent_for_one(self, requester, replier):
+        for one in (requester, replier):
+            with pytest.raises(UsageError, match=r"no send_many\(\)"):
+                one.send_many([b"payload"])
+
+    def test_bundling_is_a_bundling(self, secure, world):
+        with pytest.raises(UsageError, match="bundling is a Bundling"):
+            secure(zmq.PUSH, sealer=world.sealer(), bundling=256)
+        with pytest.raises(UsageError, match="nothing to bundle"):
+            secure(zmq.PULL, opener=world.opener(), bundling=Bundling())
+
+
+class TestStep:
+    def test_a_reply_comes_alone_in_its_bundle(self, requester, replier, link):
+        link(replier, requester)
+        requester.send(b"what")
+        assert [one.payload for one in replier.recv_bundle()] == [b"what"]
+        replier.send(b"this")
+        assert [one.payload for one in requester.recv_bundle()] == [b"this"]
+
+    def test_whoever_does_not_reply_sends_one_empty_frame(self, replier, plain, world, link):
+        line = plain(zmq.REQ)
+        link(replier, line)
+        for number in range(3):
+            line.send(world.sealer(to=[BOB]).seal(b"%d" % number))
+            assert replier.recv().payload == b"%d" % number
+            replier.socket.rcvtimeo = 20
+            with pytest.raises(zmq.Again):
+                replier.recv()
+            replier.socket.rcvtimeo = 5000
+            assert line.recv_multipart() == [b""]
+
+    def test_an_empty_answer_is_passed_over_and_the_request_sent_again(
+        self, requester, plain, world, link
+    ):
+        line = plain(zmq.REP)
+        link(line, requester)
+        seen = []
+
+        def answer():
+            for _ in range(3):
+                seen.append(line.recv())
+                line.send(b"")
+            seen.append(line.recv())
+            reply = world.sealer(world.bob, to=[ALICE])
+            line.send(reply.seal(b"this", in_reply_to=message_id(seen[-1])))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert requester.request(b"what", timeout=5000, retry=10).payload == b"this"
+        thread.join()
+        assert seen[0] == seen[3]
+        assert requester.stats.refused == {"malformed": 3}
+
+    def test_a_request_that_nobody_takes_is_forgotten(self, secure, world):
+        dealer = secure(zmq.DEALER, sealer=world.sealer(to=[BOB]), opener=world.opener(world.alice))
+        dealer.socket.sndtimeo = 10
+        for _ in range(3):
+            with pytest.raises(zmq.Again):
+                dealer.request(b"what")
+        seam = getattr(dealer, "_inside", dealer)._seam
+        assert seam.dialogue._requests.pending == {}
+
+    def test_a_request_to_two_is_sent_once(self, secure, world, plain, link):
+        two = [BOB, identity("carol").public]
+        dealer = secure(zmq.DEALER, sealer=world.sealer(to=two), opener=world.opener(world.alice))
+        line = plain(zmq.DEALER)
+        link(line, dealer)
+        with pytest.raises(RequestTimeoutError):
+            dealer.request(b"what", timeout=50, retry=1)
+        assert line.recv_multipart()[0] == b""
+        assert not line.poll(0)
+
+
+class Remote(MemoryReplayStore):
+    """A memory that says that it waits for a network."""
+
+    is_remote = True
+
+
+def test_a_control_message_of_a_batch_is_refused_where_nobody_asks(secure, world, plain, link):
+    pull = secure(zmq.PULL, opener=world.opener(replay=Remote(first_life=True, clock=world.clock)))
+    line = plain(zmq.PUSH)
+    link(pull, line)
+    line.send_multipart([SYNC, world.sealer(to=[BOB]).seal(b"", bound=[SYNC])])
+    line.send(world.sealer(to=[BOB]).seal(b"payload"))
+    assert pull.recv().payload == b"payload"
+    assert pull.stats.refused == {"policy": 1}
+
+
+def test_recipients_are_those_of_an_envelope(world):
+    assert recipients_of(world.sealer(to=[BOB]).seal(b"")) == (BOB.key_id,)
+    with pytest.raises(UsageError, match="an envelope is bytes"):
+        recipients_of("text")
