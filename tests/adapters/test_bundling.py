@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 
 import pytest
@@ -201,19 +202,28 @@ class TestReceiving:
         assert [bob.recv().payload for _ in range(2)] == [b"request", b"beside"]
 
     def test_an_end_that_waits_sends_what_had_no_room_as_soon_as_there_is_some(
-        self, pair, bare, world
+        self, pair, bare, world, monkeypatch
     ):
         """Else two that wait for each other's messages would wait for ever."""
         alice, bob = pair(Bundling(max_count=1), hwm=1)
         sent = fill(alice)
         answer = world.sealer(world.bob).seal(b"all of them")
+        waits, looks, real = threading.Event(), itertools.count(1), clock.monotonic_ns
+
+        def look() -> int:
+            """Alice looks at the clock when she begins, and again before she waits."""
+            if next(looks) >= 2:
+                waits.set()
+            return real()
 
         def answer_when_all_came() -> None:
             line = bare(bob)
+            waits.wait(5)
             for _ in range(sent):
                 line.recv_multipart()
             line.send(answer)
 
+        monkeypatch.setattr(clock, "monotonic_ns", look)
         reader = threading.Thread(target=answer_when_all_came)
         reader.start()
         assert alice.recv().payload == b"all of them"
@@ -534,6 +544,16 @@ class TestNoRoom:
         finish(alice, 20)
         assert alice.socket.closed
         assert "closed with 1 bundles that were not sent" in caplog.text
+
+    @pytest.mark.parametrize("timeout", [0, 1, -1])
+    def test_waiting_does_not_keep_the_processor_busy(self, ends, monkeypatch, timeout):
+        """Also where pyzmq ends each wait of its own after a short SNDTIMEO."""
+        alice, _, _ = ends
+        alice.socket.sndtimeo = timeout
+        looks, real = itertools.count(), clock.monotonic
+        monkeypatch.setattr(clock, "monotonic", lambda: (next(looks), real())[1])
+        finish(alice, 50)
+        assert next(looks) < 200
 
     def test_closing_by_close_does_not_wait_longer(self, ends, caplog):
         alice, _, _ = ends

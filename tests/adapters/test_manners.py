@@ -139,6 +139,17 @@ class TestPolling:
             got.append(pull.recv(zmq.NOBLOCK).payload)
         assert got == [b"1", b"2", b"3", b"4"]
 
+    def test_what_is_left_is_known_without_asking_the_socket(self, plain, world, link):
+        push = SecureSocket(plain(zmq.PUSH), sealer=world.sealer())
+        pull = SecureSocket(plain(zmq.PULL), opener=world.opener())
+        link(pull, push)
+        push.send_many([b"1", b"2"])
+        assert pull.has_ready is False
+        pull.recv()
+        assert pull.has_ready is True
+        pull.recv()
+        assert pull.has_ready is False
+
     def test_a_poller_sees_room(self, pipe, bare):
         push, pull = pipe(hwm=1)
         poller = zmq.Poller()
