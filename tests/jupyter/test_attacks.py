@@ -39,7 +39,7 @@ class Record:
 
 
 def code(lab):
-    return f"open({str(lab.folder / 'done')!r}, 'a').write('once '); print('secret')"
+    return f"open({str(lab.folder / 'done')!r}, 'a').write('once '); print('secret', end='')"
 
 
 def done(lab):
@@ -155,12 +155,12 @@ def test_a_whole_record_is_refused_after_any_restart(lab, restart):
         )
         for name, wire in sealed.wires.items()
     }
-    seen = sealed.run(client, "print('after')")
+    seen = sealed.run(client, "print('after', end='')")
     exercise(sealed, client)
     wait_for_a_beat(sealed)
     assert done(sealed) == "once "
     said = [one["content"].get("text") for one in seen if one["msg_type"] == "stream"]
-    assert said == ["after\n"]
+    assert said == ["after"]
     far, near = sealed.far.end(), sealed.near.end()
     codes = CRASHED if how is kill else ALIVE
     for name in ("shell", "stdin", "control", "hb"):
@@ -177,7 +177,7 @@ def test_without_relays_a_new_client_is_shown_old_results(lab):
     record = perform(plain)
     client = plain.client()
     plain.wires["iopub"].to_client(record.outward["iopub"])
-    while client.get_iopub_msg(timeout=TIMEOUT)["content"].get("text") != "secret\n":
+    while client.get_iopub_msg(timeout=TIMEOUT)["content"].get("text") != "secret":
         pass
 
 
@@ -185,6 +185,6 @@ def test_without_relays_a_new_client_is_shown_old_results(lab):
 def test_code_and_results_are_on_the_line_in_clear_only_without_relays(lab, is_sealed):
     one = lab(is_sealed=is_sealed)
     record = perform(one)
-    for channel, secret in (("shell", b"print('secret')"), ("iopub", b"secret\\n")):
+    for channel, secret in (("shell", b"print('secret'"), ("iopub", b'"secret"')):
         seen = (*record.inward[channel], *record.outward[channel])
         assert any(secret in b"".join(frames) for frames in seen) is not is_sealed

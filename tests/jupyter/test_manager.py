@@ -7,9 +7,11 @@ of its standard input does.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -23,7 +25,12 @@ from envelope.errors import StoreFileError
 
 TIMEOUT = 30
 EXAMPLE = ROOT / "examples" / "jupyter"
-DETACHED = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
+DETACHED = """
+import os, sys
+os.setsid()
+open("far.pid", "w").write(str(os.getpid()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -80,9 +87,11 @@ class Notebook:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=TIMEOUT)
 
-    def run(self, code):
+    def run(self, code, **how):
         said = []
-        reply = self.client.execute_interactive(code, output_hook=said.append, timeout=TIMEOUT)
+        reply = self.client.execute_interactive(
+            code, output_hook=said.append, timeout=TIMEOUT, **how
+        )
         assert reply["content"]["status"] == "ok", reply["content"]
         return "".join(one["content"].get("text", "") for one in said)
 
@@ -101,7 +110,12 @@ class Notebook:
         with contextlib.suppress(RuntimeError):
             self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
-        wait_until(lambda: self.is_free("near") and self.is_free("far"))
+        try:
+            wait_until(lambda: self.is_free("near") and self.is_free("far"))
+        except AssertionError:
+            # The far end is there still, and nothing else would end it.
+            os.kill(int((self.folder / "far.pid").read_text()), signal.SIGTERM)
+            raise
         for wire in self.wires.values():
             wire.end()
         self._log.close()
@@ -121,9 +135,13 @@ def test_jupyter_starts_interrupts_restarts_and_ends_a_kernel_behind_relays(note
     manager, client = notebook.manager, notebook.client
     done = notebook.folder / "done"
     assert notebook.run(f"x = 6\nopen({str(done)!r}, 'a').write('once ')\nprint(x * 7)") == "42\n"
+    asked = notebook.run(
+        "print(input())", allow_stdin=True, stdin_hook=lambda _: client.input("valve 3")
+    )
+    assert asked == "valve 3\n"
 
-    client.execute("print('on', flush=True)\nwhile True: pass")
-    while client.get_iopub_msg(timeout=TIMEOUT)["content"].get("text") != "on\n":
+    client.execute("print('on', end='', flush=True)\nwhile True: pass")
+    while client.get_iopub_msg(timeout=TIMEOUT)["content"].get("text") != "on":
         pass
     manager.interrupt_kernel()
     assert client.get_shell_msg(timeout=TIMEOUT)["content"]["ename"] == "KeyboardInterrupt"
@@ -153,3 +171,15 @@ def test_a_kernel_whose_notebook_server_is_killed_ends(notebook):
     notebook.manager.shutdown_kernel(now=True)
     wait_until(lambda: not is_running(pid))
     wait_until(lambda: notebook.is_free("far"))
+
+
+def test_a_second_kernel_does_not_get_the_node_of_one_that_runs(tmp_path, monkeypatch):
+    found = importlib.util.spec_from_file_location("sealed_kernel", EXAMPLE / "sealed_kernel.py")
+    example = importlib.util.module_from_spec(found)
+    found.loader.exec_module(example)
+    monkeypatch.setattr(example, "LOCK_PATIENCE", 0)
+    refused = pytest.raises(SystemExit, match="in use")
+    with example.alone(tmp_path), refused, example.alone(tmp_path):
+        pytest.fail("it got it")
+    with example.alone(tmp_path):
+        pass

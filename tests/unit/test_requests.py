@@ -19,8 +19,6 @@ from envelope.zeromq.outgoing import Outgoing
 from envelope.zeromq.requests import Lately, Replies, Requests
 
 HOUR = 3600
-PERSON = b"a" * 16
-OTHER = b"b" * 16
 
 
 @pytest.fixture
