@@ -82,5 +82,7 @@ def bear(url, name, max_future=2.0):
     """Make a namespace whose memory was never lost: no cold start."""
     with redis.Redis.from_url(url) as client:
         run = client.info("server")["run_id"]
+        history = client.info("replication")["master_replid"]
         times = struct.pack(">qq", -1, int(max_future * 1_000_000))
-        client.hset(key_of(name, ":store"), mapping={"run": run, "times": times})
+        record = {"run": run, "history": history, "times": times}
+        client.hset(key_of(name, ":store"), mapping=record)

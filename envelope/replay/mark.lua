@@ -44,15 +44,21 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local latest = now + max_future
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-if not run then
-  return redis.error_reply('NORUN this server does not tell its run_id')
+local replication = redis.call('INFO', 'replication')
+local history = string.match(replication, 'master_replid:(%x+)')
+if not run or not history then
+  return redis.error_reply('NORUN this server does not tell its run_id and master_replid')
+end
+if not string.find(replication, 'role:master', 1, true) then
+  return redis.error_reply('REPLICA what is written to a replica is soon lost')
 end
 
--- A run_id that is not the one stored: the memory before it is lost (SPEC 8.11).
-local shared = redis.call('HMGET', namespace, 'run', 'times', place)
+-- Another run_id than the one stored, or another replication id: the memory before it is
+-- lost (SPEC 8.11). The latter tells of a server that was a replica for a while.
+local shared = redis.call('HMGET', namespace, 'run', 'times', place, 'history')
 local cold, stored = NEVER, max_future
 if shared[2] then cold, stored = unpack_at('>i8i8', shared[2]) end
-local is_lost = shared[1] ~= run
+local is_lost = shared[1] ~= run or shared[4] ~= history
 if is_lost then
   cold = max(cold, now + 2 * max(max_future, stored))
 elseif stored ~= max_future then
@@ -80,6 +86,7 @@ local function parse(head)
   local one = {changed = {}}
   one.floor, one.first, one.newest, one.accepted, one.early, one.size, one.top =
     unpack_at(HEAD, head)
+  assert(one.top >= 0 and one.size > 0, 'a window that is none')
   one.blocks = floor_of((one.size + 7) / 8) + 1
   return one
 end
@@ -242,7 +249,13 @@ local reply = pack('>c16' .. string.rep('i8', 1 + #results), attempt, cold, unpa
 
 -- From here on everything is written.
 if is_lost then
-  redis.call('HSET', namespace, 'run', run, 'times', pack('>i8i8', cold, max_future))
+  redis.call('HSET', namespace, 'run', run, 'history', history,
+             'times', pack('>i8i8', cold, max_future))
+end
+if #marks == 0 then
+  -- A client's first call: may it do what must not fail later, when a mark is half done?
+  redis.call('SET', last_attempt, '', 'XX')  -- There is none: these change nothing.
+  redis.call('PEXPIRE', last_attempt, 1)
 end
 if is_marked then
   -- The ceiling first: should the place ever be lost alone, it is the floor.

@@ -2,11 +2,13 @@
 
 Rules of this file:
 
-- The server judges: ``mark.lua`` is the guard, one atomic step for a place. Here are
-  only the questions, the answers, and what to do when an answer does not come.
+- The server judges: ``mark.lua`` is the guard, one atomic step for a place. Here is
+  only who asks what when, and what to do when an answer does not come.
 - No answer, in time and of the right form, means ``store_unavailable``. What was asked
   then may have been done or not: it is asked again by the same attempt, which the
   server does once, before anything else is asked. So an outage loses no envelope.
+- An error for an answer means that nothing was done now. It says nothing of what was
+  done when the same was asked before: that stays open, and its sender waits.
 - The peek reads what this process itself accepted: strangers cause no round trip.
 - Whoever may write to the server can permit replays or stop them all; not forge.
 """
@@ -14,13 +16,10 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.resources
 import itertools
 import logging
 import os
 import re
-import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,46 +30,25 @@ from envelope import clock as clocks
 from envelope import stream as streams
 from envelope.errors import (
     BeforeStartError,
-    FutureError,
     RejectedError,
     ReplayedError,
     StoreUnavailableError,
-    TooOldError,
     UsageError,
 )
 from envelope.forks import process
 from envelope.policy import Policy
-from envelope.replay.guard import NEVER, Gaps, Guard, Remembered
-from envelope.replay.server import NoScriptError, ResponseError, Server
+from envelope.replay import script
+from envelope.replay.guard import NEVER, Gaps, Guard
+from envelope.replay.server import NoScriptError, ResponseError, Server, said
 from envelope.replay.store import Batch, Mark, ReplayStore, Result
-from envelope.wire import MAX_SEQUENCE
 
 _log = logging.getLogger("envelope.replay")
 
-_SCRIPT: Final = importlib.resources.files(__package__).joinpath("mark.lua").read_text("utf-8")
 MAX_MARKS: Final = 256
 """Envelopes in one call: the server does nothing else meanwhile, some milliseconds."""
 MAX_OWED: Final = 4096
 """Envelopes accepted by an attempt whose answer was late, waiting to be offered again."""
 _NAMESPACE: Final = re.compile("[A-Za-z0-9._:-]{1,64}")
-
-_pack_mark = struct.Struct(">16sQqB").pack
-_pack_limits = struct.Struct(">qqqq").pack
-_attempt = struct.Struct(">Q8s").pack
-_META: Final = struct.Struct(">10q")
-_HEAD: Final = struct.Struct(">7q")
-
-_REFUSALS: Final[dict[int, tuple[type[RejectedError], str]]] = {
-    -1: (BeforeStartError, "stamped before the shared replay memory begins"),
-    -2: (TooOldError, "stamped before this sender's floor"),
-    -3: (TooOldError, "behind the replay window of its stream"),
-    -4: (ReplayedError, "a receiver that shares this replay store accepted it before"),
-    -5: (TooOldError, "older than every stream remembered of this sender"),
-    -6: (FutureError, "stamped further ahead of the replay store's clock than max_future"),
-}
-"""Verdicts of mark.lua."""
-
-_FUTURE: Final = min(_REFUSALS)
 
 
 @dataclass(slots=True)
@@ -81,21 +59,8 @@ class _Call:
     attempt: bytes
     marks: Sequence[Mark]
     arguments: tuple[int | bytes | str, ...]
-
-    def parse(self, reply: object) -> tuple[int, list[int]]:
-        """Return cold and a verdict for each mark.
-
-        Raises:
-            ValueError: not the answer to this call.
-        """
-        size = len(self.marks)
-        if type(reply) is not bytes or reply[:16] != self.attempt or len(reply) != 24 + 8 * size:
-            raise ValueError("an answer that does not fit the question")
-        cold, *verdicts = struct.unpack_from(f">{1 + size}q", reply, 16)
-        lowest, highest = min(verdicts, default=0), max(verdicts, default=0)
-        if not (lowest >= _FUTURE and highest < MAX_SEQUENCE and NEVER <= cold < clocks.MAX_TIME):
-            raise ValueError("an answer out of all bounds")
-        return cold, verdicts
+    is_overtaken: bool = False
+    """Whether the server knows a later attempt, so that this one is never answered."""
 
 
 class RedisGuard:
@@ -104,9 +69,10 @@ class RedisGuard:
     Attributes:
         local: what this process itself accepted.
         owed: accepted by the server for us, though we did not hear of it in time.
+        stuck: what was asked without an answer, and then answered by an error.
     """
 
-    __slots__ = ("_last", "_store", "key", "local", "owed")
+    __slots__ = ("_last", "_store", "key", "local", "owed", "stuck")
 
     def __init__(self, store: RedisReplayStore, key: str, local: Guard) -> None:
         """Begin with nothing of our own."""
@@ -114,6 +80,7 @@ class RedisGuard:
         self.key = key
         self.local = local
         self.owed: dict[Mark, int] = {}
+        self.stuck: _Call | None = None
         self._last = Gaps(0, 0, 0, 0, 0, 0, 0)
 
     def check(
@@ -126,8 +93,8 @@ class RedisGuard:
         expected: bool,
     ) -> None:
         """See ``ReplayGuard.check``; what others accepted is not known here."""
-        if sent_at <= self.local.cold and not expected:
-            raise BeforeStartError(_REFUSALS[-1][1])
+        if sent_at <= self._store.cold and not expected:
+            raise BeforeStartError(script.REFUSALS[-1][1])
         self.local.check_window(stream, sequence)
 
     def mark(  # noqa: PLR0913 (the interface's)
@@ -170,22 +137,11 @@ class RedisGuard:
             StoreUnavailableError: the server cannot be asked, or has nonsense.
         """
         fields, ceiling = self._store.read(self.key)
-        guard = Guard(cold=NEVER, birth=0)
-        floor = NEVER if ceiling is None else int.from_bytes(ceiling, "big", signed=True)
-        figures = [0] * 9
         try:
-            if fields:
-                floor, *figures = _META.unpack(fields[b"meta"])
-            ids = fields.get(b"ids", b"")
-            known = []
-            for at in range(0, len(ids), 16):
-                stream = ids[at : at + 16]
-                head = _HEAD.unpack(fields[b"h" + stream])
-                known.append((stream, Remembered._make([*head, fields[b"r" + stream]])))
-            guard.restore(floor, figures, known)
-        except (KeyError, ValueError, TypeError, struct.error):
-            raise StoreUnavailableError(f"what the server has at {self.key} is no memory") from None
-        return guard
+            return script.restore(fields, ceiling)
+        except ValueError as error:
+            text = f"what the server has at {self.key} is {error}"
+            raise StoreUnavailableError(text) from None
 
 
 class RedisReplayStore(ReplayStore):
@@ -206,6 +162,7 @@ class RedisReplayStore(ReplayStore):
 
     Attributes:
         namespace: in front of every key on the server.
+        cold: up to here, as far as we heard, its memory is lost; it never falls.
     """
 
     is_durable = True
@@ -246,10 +203,10 @@ class RedisReplayStore(ReplayStore):
         self._timeout = timeout
         self._server = Server(url, timeout)
         self._text = self._script()
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+        self._sha = script.sha(self._text)
         self._numbers = itertools.count(1)
         self._client = os.urandom(16).hex()
-        self._cold = NEVER
+        self.cold = NEVER
         self._guards: dict[tuple[str, bytes, str], RedisGuard] = {}
         self._unresolved: list[_Call] = []
         """Asked, and no answer came."""
@@ -272,7 +229,7 @@ class RedisReplayStore(ReplayStore):
     @staticmethod
     def _script() -> str:
         """Return the source of the guard; a test gives it another clock."""
-        return _SCRIPT
+        return script.SOURCE
 
     def guard(self, domain: str, sender: bytes, context: str) -> RedisGuard:
         """Return the guard of one sender; see ``ReplayStore``."""
@@ -285,12 +242,8 @@ class RedisReplayStore(ReplayStore):
 
     def _guard(self, place: tuple[str, bytes, str]) -> RedisGuard:
         domain, sender, context = place
-        # Injective: the first part's length says where the second begins.
-        first, second = domain.encode(), context.encode()
-        name = b"%d:%b%b" % (len(first), first, second)
-        digest = hashlib.blake2b(name, digest_size=16).hexdigest()
-        local = Guard(cold=self._cold, birth=self._birth, life=self._life)
-        return RedisGuard(self, f"{self._root}:{sender.hex()}:{digest}", local)
+        key = f"{self._root}:{script.key(sender, domain, context)}"
+        return RedisGuard(self, key, Guard(cold=self.cold, birth=self._birth, life=self._life))
 
     def mark_each(self, batches: Sequence[Batch]) -> list[list[Result]]:
         """Mark envelopes in order, in one round trip; see ``ReplayStore``."""
@@ -300,7 +253,7 @@ class RedisReplayStore(ReplayStore):
         except StoreUnavailableError as error:
             return [[*_repeat(error, len(batch.marks))] for batch in batches]
         try:
-            self._resolve()
+            self._resolve(batches)
             longest = max((len(batch.marks) for batch in batches), default=0)
             for at in range(0, longest, MAX_MARKS):
                 parts = [b._replace(marks=b.marks[at : at + MAX_MARKS]) for b in batches]
@@ -329,18 +282,28 @@ class RedisReplayStore(ReplayStore):
         self._is_asking = True
 
     def _leave(self) -> None:
+        if not self._is_open:  # Closed meanwhile, by a thread or a signal handler.
+            self._server.hang_up()
         self._is_asking = False
         self._lock.release()
 
-    def _resolve(self) -> None:
+    def _resolve(self, batches: Sequence[Batch]) -> None:
         """Ask again what was asked without an answer; what was accepted then is owed.
 
         Raises:
             StoreUnavailableError: no answer now either.
         """
-        for call, answer in self._ask(self._unresolved):
+        open_calls = {call.attempt: call for call in self._unresolved}
+        for guard, *_ in batches:
+            assert isinstance(guard, RedisGuard)
+            if guard.stuck:
+                open_calls[guard.stuck.attempt] = guard.stuck
+        for call, answer in self._ask([*open_calls.values()]):
             if isinstance(answer, StoreUnavailableError):
-                continue  # It was not done, and will be asked for anew.
+                # A cluster that is down for a moment, say: what came of it is not known.
+                call.guard.stuck = None if call.is_overtaken else call
+                continue
+            call.guard.stuck = None
             owed = call.guard.owed
             owed.update((m, v) for m, v in zip(call.marks, answer, strict=True) if v >= 0)
             while len(owed) > MAX_OWED:
@@ -358,14 +321,20 @@ class RedisReplayStore(ReplayStore):
             assert isinstance(guard, RedisGuard)
             known: list[int | None] = [None] * len(marks)
             if guard.owed:
-                known = [guard.owed.get(mark) for mark in marks]
+                left = guard.owed.copy()  # Each is owed once, though the batch has it twice.
+                known = [left.pop(mark, None) for mark in marks]
                 marks = [mark for mark, one in zip(marks, known, strict=True) if one is None]
             owed.append(known)
             calls.append(self._call(guard, marks, batch))
-        answers = iter(self._ask([call for call in calls if call.marks]))
+        asked = [call for call in calls if call.marks and not call.guard.stuck]
+        answers = iter(self._ask(asked))
         results = []
         for batch, call, known in zip(batches, calls, owed, strict=True):
-            answer = next(answers)[1] if call.marks else []
+            answer: list[int] | StoreUnavailableError = []
+            if call.guard.stuck:
+                answer = StoreUnavailableError("what the server did with the last is not known")
+            elif call.marks:
+                answer = next(answers)[1]
             outcomes: Sequence[int | StoreUnavailableError]
             if isinstance(answer, StoreUnavailableError):
                 errors = iter(_repeat(answer, len(known)))
@@ -375,17 +344,17 @@ class RedisReplayStore(ReplayStore):
             else:
                 told = iter(answer)
                 outcomes = [next(told) if one is None else one for one in known]
+            call.guard.local.cold = self.cold
             results.append(_settle(call.guard, batch, outcomes))
         return results
 
     def _call(self, guard: RedisGuard, marks: Sequence[Mark], batch: Batch | None = None) -> _Call:
         """Return the next attempt."""
-        full_at, window, before = batch[2:] if batch else (1, 64, 0)
-        attempt = _attempt(next(self._numbers), os.urandom(8))
-        limits = _pack_limits(clocks.microseconds(self.max_future), full_at, window, before)
-        packed = b"".join([_pack_mark(*mark) for mark in marks])
+        attempt = script.attempt(next(self._numbers), os.urandom(8))
         keys = (self._record, guard.key, f"{guard.key}:{self._client}")
-        return _Call(guard, attempt, marks, (3, *keys, attempt + limits, packed))
+        max_future = clocks.microseconds(self.max_future)
+        limits = (max_future, *(batch[2:] if batch else (1, 64, 0)))
+        return _Call(guard, attempt, marks, script.arguments(keys, attempt, marks, limits))
 
     def _ask(self, calls: list[_Call]) -> list[tuple[_Call, list[int] | StoreUnavailableError]]:
         """Return for each call its verdicts, or why the server did not make it.
@@ -398,34 +367,36 @@ class RedisReplayStore(ReplayStore):
         if calls:
             with self._server.conversation():
                 replies = self._run("EVALSHA", self._sha, calls)
-                if any(isinstance(reply, NoScriptError) for reply in replies):
-                    # The attempts see to it that those which were made are not made again.
-                    replies = self._run("EVAL", self._text, calls)
+                missed = [at for at, one in enumerate(replies) if isinstance(one, NoScriptError)]
+                if missed:
+                    again = self._run("EVAL", self._text, [calls[at] for at in missed])
+                    for at, reply in zip(missed, again, strict=True):
+                        replies[at] = reply
                 for call, reply in zip(calls, replies, strict=True):
                     if isinstance(reply, ResponseError):
                         # The script writes last: an error means that nothing was marked.
-                        error = StoreUnavailableError(f"{self._server.name} answers: {reply}")
-                        if str(reply).startswith("OVERTAKEN"):
+                        text = f"{self._server.name} answers: {said(reply)}"
+                        error = StoreUnavailableError(text)
+                        if str(reply).startswith(script.OVERTAKEN):
+                            call.is_overtaken = True
                             self._client = os.urandom(16).hex()  # We have a clone.
                         self._server.hang_up()  # Perhaps a master no more.
                         answers.append((call, error))
                         continue
-                    cold, verdicts = call.parse(reply)
+                    cold, verdicts = script.parse(reply, call.attempt, len(call.marks))
                     self._raise_cold(cold)
                     answers.append((call, verdicts))
         self._unresolved = []
         return answers
 
-    def _run(self, command: str, script: str, calls: list[_Call]) -> list[Any]:
+    def _run(self, command: str, body: str, calls: list[_Call]) -> list[Any]:
         """Return the replies, in one round trip; error replies among them."""
-        return self._server.ask([(command, script, *call.arguments) for call in calls])
+        return self._server.ask([(command, body, *call.arguments) for call in calls])
 
     def _raise_cold(self, cold: int) -> None:
-        """Take note of a time up to which the server's memory is lost; it never falls."""
-        if cold > self._cold:
-            self._cold = cold
-            for guard in self._guards.values():
-                guard.local.cold = cold
+        """Take note of a time up to which the server's memory is lost."""
+        if cold > self.cold:
+            self.cold = cold
             _log.log(
                 logging.WARNING if self._guards else logging.INFO,
                 "the replay memory at %s (%s) began anew; refused until then: %s",
@@ -494,7 +465,7 @@ def _settle(
         result: Result = outcome
         if isinstance(outcome, int):
             if outcome < 0:
-                kind, detail = _REFUSALS[outcome]
+                kind, detail = script.REFUSALS[outcome]
                 result = kind(detail)
             else:
                 stream, sequence, sent_at, expected = mark
