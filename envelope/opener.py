@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Final, Literal, NamedTuple, Self
 
@@ -174,7 +175,7 @@ class Opener:
         self._max_future = clocks.microseconds(self.policy.max_future)
         self._keep = max(_DAY, _HORIZON * self._max_age)
         self._watch = clocks.HighWater(clock, tolerance=self._max_future)
-        self._tally = Tally(monotonic, context=context)
+        self._tally = Tally(monotonic, context=context, own=self.own, trust=trust)
         self._monotonic = monotonic
         self._began = monotonic()
         self._young = YoungStreams()
@@ -431,7 +432,7 @@ class Opener:
             bound = check_bound(bound)
             size += _size_of(bound)
         if size > policy.max_size:
-            raise TooLargeError(f"larger than {policy.max_size} bytes")
+            raise TooLargeError(f"{size} bytes, larger than {policy.max_size} bytes")
         # 2: decode.
         header = decode(data)
         kind, flags, n, key_id, stream, sequence, sent_at, reply, _, body_at = header
@@ -549,7 +550,7 @@ class Opener:
         arrival = Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
         if len(payloads) == 1:  # The usual case, without the frame of a comprehension.
             return [Message(payloads[0], 0, arrival)]
-        return [Message(payload, index, arrival) for index, payload in enumerate(payloads)]
+        return list(map(Message, payloads, itertools.count(), itertools.repeat(arrival)))
 
     def _check_by_challenge(self, header: wire.Header, now: int, asking: Asking | None) -> None:
         """Judge what step 6 would refuse by what was challenged (SPEC 7.7)."""

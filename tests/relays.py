@@ -56,7 +56,7 @@ class Relay:
 
     def kill(self) -> None:
         self.process.kill()
-        assert self.process.wait(timeout=20) == -signal.SIGKILL
+        assert self.process.wait(timeout=20) == -signal.SIGKILL, self.said
         self._close()
 
     def _close(self) -> None:

@@ -134,7 +134,10 @@ class Guard:
             ReplayedError: accepted before.
         """
         if sent_at <= self.cold and not expected and not self.is_younger(stream):
-            raise BeforeStartError
+            short = (self.cold - sent_at) / 1_000_000
+            raise BeforeStartError(
+                f"stamped {short:.3f} s before this receiver's replay memory begins"
+            )
         entry = self._entries.get(stream)
         if entry is not None:
             window = entry.window

@@ -7,27 +7,32 @@ whoever fills it, as without a relay, and no other flow is.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import zmq
 
+from envelope import clock, codec
 from envelope.errors import MalformedError, StoreUnavailableError, UsageError
 from envelope.message import Message
-from envelope.zeromq.frames import Frames, Route
+from envelope.zeromq.bundling import MAX_BYTES, MAX_COUNT
+from envelope.zeromq.frames import Frames
 from envelope.zeromq.socket import SecureSocket
 
 _log = logging.getLogger("envelope.relay")
 
 BURST: Final = 256
-"""Messages that one pipe moves before the others have their turn; they share envelopes."""
-MAX_CLIENTS: Final = 1024
-"""Clients of the other end that have a socket here at once, the latest heard."""
+"""Messages that one pipe moves before the others have their turn."""
+
+_OUTAGE: Final = 50_000
+"""Microseconds between two questions to a replay store that cannot answer."""
+
+# As numbers: on the way of every message, an enum's operators cost as much as the call.
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+_POLLOUT: Final = int(zmq.POLLOUT)
 
 Plain = zmq.Socket[Any]
 
@@ -39,7 +44,8 @@ class Figures:
     Attributes:
         messages: moved.
         bytes: in them.
-        dropped: not moved, for they cannot be sealed, or are no message of a relay.
+        dropped: not moved, for they cannot be sealed, are no message of a relay, or were
+            held when the relay ended.
     """
 
     messages: int = 0
@@ -50,13 +56,16 @@ class Figures:
 class Pipe(ABC):
     """One direction of a flow."""
 
+    burst: ClassVar[int] = BURST
+    """How often it moves something in one turn."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.figures = Figures()
         self.is_held = False
-        """Whether something waits for room."""
-        self.is_out_of_order = False
-        """Whether the replay store cannot answer."""
+        """Whether something waits, for room or for the replay store."""
+        self.again_at: int | None = None
+        """When to try again, monotonic microseconds; None: when the target has room."""
 
     @property
     @abstractmethod
@@ -68,9 +77,14 @@ class Pipe(ABC):
     def target(self) -> Plain:
         """The socket to wait on for room."""
 
+    @property
+    @abstractmethod
+    def held(self) -> int:
+        """How many messages were read and not moved."""
+
     @abstractmethod
     def _move(self) -> bool:
-        """Move one message; tell whether there was one.
+        """Move what one message or envelope has; tell whether there may be more.
 
         Raises:
             zmq.Again: there is no room; what was read is held.
@@ -78,40 +92,40 @@ class Pipe(ABC):
 
     def turn(self) -> bool:
         """Move what is there, up to a burst; tell whether more may be there."""
-        self.is_held = self.is_out_of_order = False
+        self.is_held, self.again_at = False, None
         try:
-            for _ in range(BURST):
+            for _ in range(self.burst):
                 if not self._move():
-                    self._flush()
                     return False
-            self._flush()
         except zmq.Again:
             self.is_held = True
             return False
         except StoreUnavailableError:
-            self.is_out_of_order = True
+            self.is_held = True
+            self.again_at = clock.monotonic() + _OUTAGE
             return False
         return True
 
-    def _flush(self) -> None:  # noqa: B027 (most collect nothing)
-        """Let what was collected go.
-
-        Raises:
-            zmq.Again: there is no room.
-        """
+    def give_up(self) -> None:
+        """Count what is held as dropped: the relay ends."""
+        if self.held:
+            self._drop("there was no room for it until the end", self.held)
 
     def _count(self, frames: Frames) -> None:
         self.figures.messages += 1
         self.figures.bytes += sum(map(len, frames))
 
-    def _drop(self, why: object) -> None:
-        self.figures.dropped += 1
-        if self.figures.dropped.bit_count() == 1:  # The 1st, 2nd, 4th, 8th...
+    def _drop(self, why: object, count: int = 1) -> None:
+        before = self.figures.dropped
+        self.figures.dropped += count
+        if before.bit_length() != self.figures.dropped.bit_length():  # At 1, 2, 4, 8...
             _log.warning("%s: dropped %d so far: %s", self.name, self.figures.dropped, why)
 
 
 class Outward(Pipe):
-    """From a plain socket to a sealed one."""
+    """From a plain socket to a sealed one: what is there goes in one envelope."""
+
+    burst = 1
 
     def __init__(  # noqa: PLR0913 (two ends, and what is between)
         self,
@@ -130,8 +144,12 @@ class Outward(Pipe):
         self._topic = topic
         self._has_topics = has_topics
         self._subscriptions = subscriptions
-        self._held: Frames | None = None
-        self._latest: bytes | None = None
+        self._batch: list[Frames] = []
+        self._payloads: list[bytes] = []
+        self._in_clear: bytes | None = None
+        """The topic of the batch."""
+        self._next: Frames | None = None
+        """Read, and not of this batch."""
 
     @property
     def source(self) -> list[Plain]:
@@ -143,6 +161,11 @@ class Outward(Pipe):
         """The sealed socket."""
         return self._secure.socket
 
+    @property
+    def held(self) -> int:
+        """A batch, and what came after it."""
+        return len(self._batch) + (self._next is not None)
+
     def turn(self) -> bool:
         """Pass on subscriptions, then messages."""
         if self._subscriptions is not None:
@@ -150,35 +173,65 @@ class Outward(Pipe):
         return super().turn()
 
     def _move(self) -> bool:
-        frames = self._held
-        if frames is None:
-            frames = _read(self._plain)
+        # A batch that was held is not added to: for that, more would have to be read.
+        more = True if self._batch else self._gather()
+        if not self._batch:
+            return more
+        if not has_events(self._secure.socket, _POLLOUT):
+            raise zmq.Again
+        try:
+            self._send()
+        except UsageError as error:
+            self._drop(error, len(self._batch))
+        else:
+            for frames in self._batch:
+                self._count(frames)
+        self._batch, self._payloads = [], []
+        return more
+
+    def _gather(self) -> bool:
+        """Read what goes together: of one topic, for what is said stays in its order.
+
+        Returns:
+            Whether there may be more.
+        """
+        room = MAX_BYTES
+        while len(self._batch) < MAX_COUNT:
+            frames = self._next or read(self._plain)
+            self._next = None
             if frames is None:
                 return False
-        self._held = frames
-        try:
-            self._send(frames)
-        except UsageError as error:
-            self._drop(error)
-        else:
-            self._count(frames)
-        self._held = None
+            try:
+                in_clear, payload = self._wrap(frames)
+            except UsageError as error:
+                self._drop(error)
+                continue
+            room -= len(payload)
+            if self._batch and (room < 0 or in_clear != self._in_clear):
+                self._next = frames
+                return True
+            self._in_clear = in_clear
+            self._batch.append(frames)
+            self._payloads.append(payload)
         return True
 
-    def _send(self, frames: Frames) -> None:
+    def _wrap(self, frames: Frames) -> tuple[bytes | None, bytes]:
+        """Return what goes in clear, and the payload.
+
+        Raises:
+            UsageError: more frames than a message may have.
+        """
         if not self._has_topics:
-            self._secure.send_multipart(frames, flags=zmq.NOBLOCK)
-            return
+            return None, codec.encode_frames(frames)
         first = frames[0]
         at = len(first) if self._topic is None else self._topic
-        if first[:at] != self._latest:
-            # What a publisher says on several topics stays in its order.
-            self._secure.flush(zmq.NOBLOCK)
-            self._latest = first[:at]
-        self._secure.send_multipart([first[at:], *frames[1:]], first[:at], flags=zmq.NOBLOCK)
+        return first[:at], codec.encode_frames([first[at:], *frames[1:]])
 
-    def _flush(self) -> None:
-        self._secure.flush(zmq.NOBLOCK)
+    def _send(self) -> None:
+        if len(self._payloads) == 1:
+            self._secure.send(self._payloads[0], self._in_clear, flags=zmq.NOBLOCK)
+        else:
+            self._secure.send_many(self._payloads, self._in_clear, flags=zmq.NOBLOCK)
 
 
 class Inward(Pipe):
@@ -219,6 +272,11 @@ class Inward(Pipe):
         """The plain socket."""
         return self._plain
 
+    @property
+    def held(self) -> int:
+        """One at most."""
+        return int(self._held is not None)
+
     def turn(self) -> bool:
         """Pass on subscriptions, then messages."""
         if self._subscriptions is not None:
@@ -227,7 +285,7 @@ class Inward(Pipe):
 
     def _move(self) -> bool:
         if self._held is None:
-            message = _open(self._secure)
+            message = open_next(self._secure)
             if message is None:
                 return False
             try:
@@ -235,10 +293,23 @@ class Inward(Pipe):
             except MalformedError as error:
                 self._drop(error)
                 return True
-        self._plain.send_multipart(self._held, zmq.NOBLOCK)
-        self._count(self._held)
+        try:
+            self._write(self._held)
+        except UsageError as error:
+            self._drop(error)
+        else:
+            self._count(self._held)
         self._held = None
         return True
+
+    def _write(self, frames: Frames) -> None:
+        """Hand a message on.
+
+        Raises:
+            zmq.Again: there is no room.
+            UsageError: nobody takes it.
+        """
+        write(self._plain, frames)
 
     def _unwrap(self, message: Message) -> Frames:
         frames = message.frames()
@@ -249,159 +320,15 @@ class Inward(Pipe):
         return frames
 
 
-class FrontOut(Outward):
-    """From a plain ROUTER, with the client's id in front, to a sealed DEALER.
-
-    Attributes:
-        announces: sealed sockets of other flows, on which each client is announced.
-    """
-
-    def __init__(self, name: str, plain: Plain, secure: SecureSocket) -> None:
-        """Begin to announce nothing."""
-        super().__init__(name, plain, secure, topic=0, has_topics=False)
-        self.announces: list[SecureSocket] = []
-
-    def _send(self, frames: Frames) -> None:
-        super()._send(frames)
-        for secure in self.announces:
-            # Lost where there is no room: the next message announces it again.
-            with contextlib.suppress(zmq.Again):
-                secure.send_multipart(frames[:1], flags=zmq.NOBLOCK)
-                secure.flush(zmq.NOBLOCK)
+def has_events(socket: Plain, events: int) -> bool:
+    """Tell whether a socket has any of these events."""
+    return bool(int(socket.get(_EVENTS)) & events)
 
 
-class FrontIn(Inward):
-    """From a sealed DEALER to the client of a plain ROUTER that the payload names."""
-
-    least = 2
-
-
-class Clients:
-    """The plain DEALERs of one flow, one for each client at the other end.
-
-    So a server sees its clients under the routing ids that they have there.
-    """
-
-    def __init__(self, make: Callable[[bytes], Plain]) -> None:
-        self._make = make
-        self._known: OrderedDict[tuple[str, bytes], Plain] = OrderedDict()
-        self._routes: dict[tuple[str, bytes], Route] = {}
-        self._turns: deque[tuple[str, bytes]] = deque()
-
-    def find(self, message: Message, client: bytes) -> Plain:
-        """Return the socket of a client, and note the way back to it."""
-        who = (message.sender.name, client)
-        self._routes[who] = message.route
-        socket = self._known.get(who)
-        if socket is not None:
-            self._known.move_to_end(who)
-            return socket
-        while len(self._known) >= MAX_CLIENTS:
-            oldest, gone = self._known.popitem(last=False)
-            del self._routes[oldest]
-            self._turns.remove(oldest)
-            gone.close()
-        socket = self._known[who] = self._make(client)
-        self._turns.append(who)
-        return socket
-
-    @property
-    def sockets(self) -> list[Plain]:
-        """All of them."""
-        return list(self._known.values())
-
-    def read(self) -> tuple[bytes, Route, Frames] | None:
-        """Return what some server says to some client, and the way there; each in turn."""
-        for _ in range(len(self._turns)):
-            who = self._turns[0]
-            self._turns.rotate(-1)
-            frames = _read(self._known[who])
-            if frames is not None:
-                return who[1], self._routes[who], frames
-        return None
-
-    def close(self, linger: int) -> None:
-        """Close all."""
-        for socket in self._known.values():
-            socket.close(linger)
-
-
-class BackIn(Inward):
-    """From a sealed ROUTER to the plain DEALER of the client that the payload names."""
-
-    def __init__(self, name: str, secure: SecureSocket, clients: Clients) -> None:
-        """Share the clients with the way back."""
-        super().__init__(name, secure, secure.socket, has_topics=False)
-        self._clients = clients
-        self._into: Plain | None = None
-
-    @property
-    def target(self) -> Plain:
-        """The socket that had no room."""
-        return self._plain if self._into is None else self._into
-
-    def _move(self) -> bool:
-        if self._held is None:
-            message = _open(self._secure)
-            if message is None:
-                return False
-            try:
-                client, *frames = self._unwrap(message)
-            except MalformedError as error:
-                self._drop(error)
-                return True
-            into = self._clients.find(message, client)
-            if not frames:  # It is only announced, so that its server can speak first.
-                return True
-            self._into, self._held = into, frames
-        assert self._into is not None
-        self._into.send_multipart(self._held, zmq.NOBLOCK)
-        self._count(self._held)
-        self._held = self._into = None
-        return True
-
-
-class BackOut(Pipe):
-    """From the plain DEALERs to a sealed ROUTER, by the way that each client came."""
-
-    def __init__(self, name: str, clients: Clients, secure: SecureSocket) -> None:
-        """Share the clients with the way in."""
-        super().__init__(name)
-        self._clients = clients
-        self._secure = secure
-
-    @property
-    def source(self) -> list[Plain]:
-        """All of the DEALERs."""
-        return self._clients.sockets
-
-    @property
-    def target(self) -> Plain:
-        """The sealed socket."""
-        return self._secure.socket
-
-    def _move(self) -> bool:
-        found = self._clients.read()
-        if found is None:
-            return False
-        client, route, frames = found
-        try:
-            # A ROUTER drops what nobody can take; it never has to wait.
-            self._secure.send_multipart([client, *frames], flags=zmq.NOBLOCK, route=route)
-        except UsageError as error:
-            self._drop(error)
-        else:
-            self._count(frames)
-        return True
-
-
-def _has_arrived(socket: Plain) -> bool:
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
-
-
-def _read(socket: Plain) -> Frames | None:
+def read(socket: Plain) -> Frames | None:
+    """Return the next message, or None."""
     # An exception costs more than a look.
-    if not _has_arrived(socket):
+    if not has_events(socket, _POLLIN):
         return None
     try:
         return socket.recv_multipart(zmq.NOBLOCK)
@@ -409,8 +336,25 @@ def _read(socket: Plain) -> Frames | None:
         return None
 
 
-def _open(secure: SecureSocket) -> Message | None:
-    if not secure.has_ready and not _has_arrived(secure.socket):
+def write(socket: Plain, frames: Frames) -> None:
+    """Send a message.
+
+    Raises:
+        zmq.Again: there is no room.
+    """
+    if len(frames) == 1:
+        socket.send(frames[0], zmq.NOBLOCK)
+    else:
+        socket.send_multipart(frames, zmq.NOBLOCK)
+
+
+def open_next(secure: SecureSocket) -> Message | None:
+    """Return the next message that passes every check, or None.
+
+    Raises:
+        StoreUnavailableError: the replay store cannot answer.
+    """
+    if not secure.has_ready and not has_events(secure.socket, _POLLIN):
         return None
     try:
         return secure.recv(zmq.NOBLOCK)
@@ -425,7 +369,7 @@ def _subscribe(source: Plain, target: Plain, limit: int | None) -> None:
     prefixes are cut to it, and never taken back, for others may have the same one.
     """
     for _ in range(BURST):
-        frames = _read(source)
+        frames = read(source)
         if frames is None:
             return
         said = frames[0]

@@ -7,9 +7,10 @@ when nothing can be done, and ends in order.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import socket as sockets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,30 +20,14 @@ from envelope import clock
 from envelope.errors import UsageError
 from envelope.node import Node
 from envelope.policy import Policy
-from envelope.zeromq.bundling import Bundling
-from envelope.zeromq.pipes import (
-    BURST,
-    BackIn,
-    BackOut,
-    Clients,
-    Figures,
-    FrontIn,
-    FrontOut,
-    Inward,
-    Outward,
-    Pipe,
-    Plain,
-)
+from envelope.zeromq.clients import BackIn, BackOut, Clients, FrontIn, FrontOut
+from envelope.zeromq.pipes import Figures, Inward, Outward, Pipe, Plain
 from envelope.zeromq.relayfile import End, Flow, RelayFile
 from envelope.zeromq.socket import SecureSocket
 
 _log = logging.getLogger("envelope.relay")
 
-_OUTAGE_MS: Final = 50
-"""Between two questions to a replay store that cannot answer."""
 _SUBSCRIBE_ALL: Final = b"\x01"
-_BUNDLING: Final = Bundling(max_count=BURST, max_delay=60)
-"""What is there in one turn goes together; each turn ends by a flush, so nothing waits."""
 
 
 class Relay:
@@ -70,7 +55,7 @@ class Relay:
         self._secure: dict[str, SecureSocket] = {}
         self._receives: set[str] = set()
         self._plain: list[Plain] = []
-        self._clients: list[Clients] = []
+        self._clients: dict[str, Clients] = {}
         self._pipes: dict[str, list[Pipe]] = {}
         self._is_stopping = False
         self._waker, self._woken = sockets.socketpair()
@@ -93,7 +78,7 @@ class Relay:
         kinds = (flow.plain.type, flow.sealed.type)
         if kinds == ("DEALER", "ROUTER"):
             clients = Clients(lambda client: self._make_dealer(flow, client))
-            self._clients.append(clients)
+            self._clients[flow.name] = clients
             return [BackIn(into, secure, clients), BackOut(out, clients, secure)]
         plain = self._make_plain(flow)
         match kinds:
@@ -132,7 +117,7 @@ class Relay:
             case ("ROUTER", _):
                 return [
                     FrontOut(out, plain, secure),
-                    FrontIn(into, secure, plain, has_topics=False),
+                    FrontIn(into, secure, plain, is_patient=flow.same_clients_as is not None),
                 ]
         return [
             Outward(out, plain, secure, topic=0, has_topics=False),
@@ -140,9 +125,12 @@ class Relay:
         ]
 
     def _link(self, flow: Flow) -> None:
-        """Let a flow announce its clients on those that have the same."""
-        if flow.same_clients_as is not None:
-            for pipe in self._pipes[flow.same_clients_as]:
+        """Tell the flow whose clients are the same as those of this one."""
+        like = flow.same_clients_as
+        if like in self._clients:
+            self._clients[like].companions.append(self._clients[flow.name])
+        elif like is not None:
+            for pipe in self._pipes[like]:
                 if isinstance(pipe, FrontOut):
                     pipe.announces.append(self._secure[flow.name])
 
@@ -158,8 +146,6 @@ class Relay:
             if sends
             else None,
             opener=node.opener(flow.context, policy=policy) if receives else None,
-            # A ROUTER sends to one at a time.
-            bundling=_BUNDLING if sends and flow.sealed.type != "ROUTER" else None,
         )
         if receives:
             self._receives.add(flow.name)
@@ -182,6 +168,9 @@ class Relay:
         # Ids that begin with a zero byte are ZeroMQ's own, and cannot be set.
         if 1 <= len(client) <= 255 and client[0]:
             socket.routing_id = client
+        if flow.same_clients_as is not None:
+            # There is room only where a server is: then it can speak to this client.
+            socket.immediate = True
         self._attach(flow, flow.plain, socket)
         return socket
 
@@ -192,6 +181,9 @@ class Relay:
         socket.linger = self._linger
         if flow.hwm is not None:
             socket.sndhwm = socket.rcvhwm = flow.hwm
+        if end is flow.plain and end.type == "ROUTER":
+            # A client that is not there, or has no room, is told; else it would be silence.
+            socket.router_mandatory = True
         if end.type == "XPUB":
             # Who joins later must be heard by the publisher, too.
             socket.xpub_verbose = 1
@@ -237,35 +229,39 @@ class Relay:
         while (self._turn() or self._is_held()) and clock.monotonic() < end:
             if self._is_held():
                 self._wait(end)
+        for pipe in self._all_pipes():
+            pipe.give_up()
 
     def _turn(self) -> bool:
         """Let each pipe have a turn; tell whether there may be more to do at once."""
         more = False
-        for pipes in self._pipes.values():
-            for pipe in pipes:
-                more |= pipe.turn()
+        for pipe in self._all_pipes():
+            more |= pipe.turn()
         return more
 
     def _is_held(self) -> bool:
-        return any(pipe.is_held for pipes in self._pipes.values() for pipe in pipes)
+        return any(pipe.is_held for pipe in self._all_pipes())
+
+    def _all_pipes(self) -> Iterator[Pipe]:
+        return itertools.chain.from_iterable(self._pipes.values())
 
     def _wait(self, until: int | None) -> None:
         """Wait until a pipe can move something."""
         events: dict[Any, int] = {self._woken: zmq.POLLIN}
-        timeout = None if until is None else max(0, -((clock.monotonic() - until) // 1000))
-        for pipes in self._pipes.values():
-            for pipe in pipes:
-                if pipe.is_held:
-                    events[pipe.target] = events.get(pipe.target, 0) | zmq.POLLOUT
-                elif pipe.is_out_of_order:
-                    timeout = _OUTAGE_MS if timeout is None else min(timeout, _OUTAGE_MS)
-                else:
-                    for source in pipe.source:
-                        events[source] = events.get(source, 0) | zmq.POLLIN
+        ends = [] if until is None else [until]
+        for pipe in self._all_pipes():
+            if pipe.again_at is not None:
+                ends.append(pipe.again_at)
+            elif pipe.is_held:
+                events[pipe.target] = events.get(pipe.target, 0) | zmq.POLLOUT
+            else:
+                for source in pipe.source:
+                    events[source] = events.get(source, 0) | zmq.POLLIN
         poller = zmq.Poller()
         for socket, event in events.items():
             poller.register(socket, event)
-        poller.poll(timeout)
+        left = None if not ends else max(0, -((clock.monotonic() - min(ends)) // 1000))
+        poller.poll(left)
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(1024)
 
@@ -299,7 +295,7 @@ class Relay:
         for secure in self._secure.values():
             with contextlib.suppress(UsageError):
                 secure.close(0 if not self._is_stopping else self._linger)
-        for clients in self._clients:
+        for clients in self._clients.values():
             clients.close(self._linger)
         for socket in self._plain:
             socket.close(self._linger)

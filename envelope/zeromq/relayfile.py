@@ -51,6 +51,7 @@ PAIRS: Final = {
 }
 """(plain, sealed): the plain end is the counterpart of the program's, the sealed one that
 of the other relay's."""
+_HAVE_CLIENTS: Final = {"ROUTER", "DEALER"}
 _RECEIVES_ONLY: Final = {"SUB", "XSUB", "PULL"}
 _MAX_FILE: Final = 2**20
 _MAX_TOPIC_BYTES: Final = 255
@@ -81,7 +82,8 @@ class Flow:
         subscribe: prefixes, where no subscriber decides.
         max_age: seconds.
         hwm: messages that each socket queues, or None for ZeroMQ's default.
-        same_clients_as: the name of another flow whose clients are announced here; or None.
+        same_clients_as: the name of another flow that has the same clients, who are
+            announced here, or expected; or None.
     """
 
     name: str
@@ -133,12 +135,13 @@ def read(path: str | os.PathLike[str]) -> RelayFile:
     for name in names:
         if names.count(name) > 1:
             _fail(f"{file}", f"two flows have the name {name!r}")
-    routers = [flow.name for flow in flows if flow.plain.type == "ROUTER"]
+    kinds = {flow.name: flow.plain.type for flow in flows}
     for flow in flows:
-        if flow.same_clients_as is not None and flow.same_clients_as not in routers:
+        like = flow.same_clients_as
+        if like is not None and (like == flow.name or kinds.get(like) != flow.plain.type):
             _fail(
                 f"{file}, flow {flow.name!r}",
-                f"same_clients_as names no flow with a plain ROUTER: {flow.same_clients_as!r}",
+                f"same_clients_as names no other flow with a plain {flow.plain.type}: {like!r}",
             )
     linger = document.get("linger", DEFAULT_LINGER)
     if type(linger) not in (int, float) or not 0 <= linger <= 3600:
@@ -201,8 +204,8 @@ def _flow(file: Path, number: int, table: Any) -> Flow:
     if not sends and to:
         _fail(where, f"a sealed {sealed.type} sends nothing, so it has no to")
     like = _text(where, table, "same_clients_as") if "same_clients_as" in table else None
-    if like is not None and plain.type != "ROUTER":
-        _fail(where, "same_clients_as is for a plain ROUTER: the end that clients talk to")
+    if like is not None and plain.type not in _HAVE_CLIENTS:
+        _fail(where, "same_clients_as is for a plain ROUTER or DEALER: others have no clients")
     hwm = table.get("hwm")
     if hwm is not None and (type(hwm) is not int or not 1 <= hwm <= 2**31 - 1):
         _fail(where, "hwm is a number of messages, at least 1")

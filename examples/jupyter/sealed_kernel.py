@@ -58,7 +58,7 @@ def flows(side: str, plain: dict[str, str], line: str, peer: str) -> str:
         text += f'sealed = {{ type = "{kinds[1]}", {outside} = {place} }}\n'
         if kinds[1] != "XSUB":
             text += f"to = [{json.dumps(peer)}]\n"
-        if side == "near" and name == "stdin":
+        if name == "stdin":
             # There the kernel speaks first.
             text += 'same_clients_as = "shell"\n'
     return text

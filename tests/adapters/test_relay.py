@@ -175,6 +175,89 @@ class TestPatterns:
             reply.send(b"this")
             assert request.recv() == b"this"
 
+    def test_a_server_can_ask_a_client_on_another_flow_at_once(self, relays, plain, at):
+        # Between relays of Jupyter's shell and stdin: what a ROUTER sends to a name that it
+        # does not know is lost, and whoever asked waits for ever.
+        for side, inside, outside in (
+            (INNER, ("ROUTER", "bind"), ("DEALER", "connect")),
+            (OUTER, ("DEALER", "connect"), ("ROUTER", "bind")),
+        ):
+            peer = OUTER if side == INNER else INNER
+            relays(
+                side,
+                *(
+                    flow(
+                        name,
+                        (*inside, at(f"{side}-{name}")),
+                        (*outside, at(f"line-{name}")),
+                        to=[peer],
+                        **more,
+                    )
+                    for name, more in (("tell", {}), ("ask", {"same_clients_as": "tell"}))
+                ),
+            )
+        told, asks = plain(zmq.ROUTER), plain(zmq.ROUTER)
+        asks.router_mandatory = True
+        for server, name in ((told, "tell"), (asks, "ask")):
+            server.rcvtimeo = WAIT_MS
+            server.bind(at(f"{OUTER}-{name}"))
+        for number in range(20):
+            client = {name: plain(zmq.DEALER) for name in ("tell", "ask")}
+            for name, socket in client.items():
+                socket.rcvtimeo = WAIT_MS
+                socket.routing_id = b"client %d" % number
+                socket.connect(at(f"{INNER}-{name}"))
+            client["tell"].send(b"hello")
+            who, _ = told.recv_multipart()
+            asks.send_multipart([who, b"which?"])  # It raises if it does not know the name.
+            assert client["ask"].recv() == b"which?"
+            client["ask"].send(b"this")
+            assert asks.recv_multipart() == [who, b"this"]
+
+    def test_what_is_for_a_client_that_left_is_counted(self, relays, plain, at):
+        left, right = self.dialogue(relays, at)
+        server, stays = plain(zmq.ROUTER), plain(zmq.DEALER)
+        for socket in (server, stays):
+            socket.rcvtimeo = WAIT_MS
+        server.bind(at("b"))
+        with zmq.Context() as context, context.socket(zmq.DEALER) as goes:
+            for client in (stays, goes):
+                client.connect(at("a"))
+                client.send(b"hello")
+            ids = [server.recv_multipart()[0] for _ in range(2)]
+        stays.send(b"again")
+        here = server.recv_multipart()[0]
+        (gone,) = set(ids) - {here}
+        for who in (gone, here):
+            server.send_multipart([who, b"welcome"])
+        assert stays.recv() == b"welcome"
+        right.end()
+        assert left.end()["d"]["in"] == {"messages": 1, "bytes": 12, "dropped": 1}
+
+    def test_a_flow_does_not_wait_for_ever_for_a_server_that_is_not_there(self, relays, plain, at):
+        relays(
+            INNER,
+            flow("tell", ("ROUTER", "bind", at("a")), ("DEALER", "connect", at("x")), to=[OUTER]),
+        )
+        relays(
+            OUTER,
+            flow("tell", ("DEALER", "connect", at("b")), ("ROUTER", "bind", at("x")), to=[INNER]),
+            flow(
+                "ask",
+                ("DEALER", "connect", at("nobody")),
+                ("ROUTER", "bind", at("y")),
+                to=[INNER],
+                same_clients_as="tell",
+            ),
+        )
+        server, client = plain(zmq.ROUTER), plain(zmq.DEALER)
+        server.rcvtimeo = WAIT_MS
+        server.bind(at("b"))
+        client.connect(at("a"))
+        for number in range(3):
+            client.send(b"%d" % number)
+        assert [server.recv_multipart()[1] for _ in range(3)] == [b"0", b"1", b"2"]
+
 
 class TestManners:
     def test_sigterm_lets_go_on_what_has_arrived(self, relays, plain, at):

@@ -207,7 +207,11 @@ class Lab:
                     **more,
                 )
                 far = flow(
-                    name, ("DEALER", "connect", kernel), ("ROUTER", "bind", back), to=["near"]
+                    name,
+                    ("DEALER", "connect", kernel),
+                    ("ROUTER", "bind", back),
+                    to=["near"],
+                    **more,
                 )
             for who, text in (("near", near), ("far", far)):
                 with files[who].open("a") as file:

@@ -123,3 +123,18 @@ def test_work_goes_on_after_a_restart_of_the_kernel_or_of_one_relay(lab):
         assert text_of(one.run(one.client(), "print(x)")) == "1\n"
     one.kernel.restart()
     assert text_of(one.run(one.client(), "print('x' in globals())")) == "False\n"
+
+
+def test_a_question_is_heard_though_it_is_the_first_thing_after_a_restart(lab):
+    # The kernel asks by the id that it knows from shell; it must know it on stdin by then.
+    one = lab(is_sealed=True)
+    client = one.client()
+    for relay in (one.far, one.near, one.far):
+        relay.end()
+        relay.begin()
+        # What iopub says may come before it is subscribed to again.
+        client.execute("x = input()", user_expressions={"x": "x"}, allow_stdin=True)
+        client.get_stdin_msg(timeout=TIMEOUT)
+        client.input("valve 3")
+        reply = client.get_shell_msg(timeout=TIMEOUT)["content"]
+        assert reply["user_expressions"]["x"]["data"]["text/plain"] == "'valve 3'"

@@ -177,8 +177,12 @@ def test_only_counterparts_go_together(read, kinds):
         (NODE + flow(topic="256"), "topic is"),
         (NODE + flow(topic="true"), "topic is"),
         (NODE + flow(subscribe="[1]"), "subscribe is a list of texts"),
-        (NODE + flow(same_clients_as='"q"'), "is for a plain ROUTER"),
-        (NODE + flow(**ASKS, same_clients_as='"q"'), "names no flow with a plain ROUTER: 'q'"),
+        (NODE + flow(same_clients_as='"q"'), "is for a plain ROUTER or DEALER"),
+        (
+            NODE + flow(**ASKS, same_clients_as='"q"'),
+            "names no other flow with a plain ROUTER: 'q'",
+        ),
+        (NODE + flow(**ASKS, name='"q"', same_clients_as='"q"'), "names no other flow"),
         (
             NODE
             + flow(
