@@ -7,6 +7,7 @@ tests and simulations own time. Wall time is Unix time (SPEC 1.2).
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ SECOND = 1_000_000
 
 _time_ns = time.time_ns
 _monotonic_ns = time.monotonic_ns
+if hasattr(time, "CLOCK_BOOTTIME"):
+    _monotonic_ns = functools.partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 
 
 def wall() -> int:
@@ -38,12 +41,15 @@ def wall_ns() -> int:
 
 
 def monotonic() -> int:
-    """Return microseconds since an unknown start. It never steps back."""
+    """Return microseconds since an unknown start. It never steps back.
+
+    Where the system can, those count in which the machine slept: an envelope ages then.
+    """
     return _monotonic_ns() // 1000
 
 
-monotonic_ns = _monotonic_ns
-"""Nanoseconds of the same clock, for a path on which a call of Python's would show."""
+monotonic_ns = time.monotonic_ns
+"""Nanoseconds of a clock for waiting, where a call of Python's would show."""
 
 
 def check(now: int) -> int:

@@ -82,7 +82,9 @@ class RequestTimeoutError(RequestError, TimeoutError):
 class RequestRefusedError(RequestError):
     """The answerer refused it, and cannot know whether it was executed before (SPEC 16.5).
 
-    Both ends know each other's clock now: another request will be heard.
+    Both ends know each other's clock now: another request is heard. But where this clock is
+    ahead of the answerer's by more than its max_future, and its replay store is not durable,
+    only one is that was said to be idempotent.
     """
 
 

@@ -32,7 +32,14 @@ from envelope.zeromq.bundling import Bundling
 from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience
-from envelope.zeromq.socket import RETRY_MS, dialogue_of, prepare, report_dropped, result_of
+from envelope.zeromq.socket import (
+    RETRY_MS,
+    check_retry,
+    dialogue_of,
+    prepare,
+    report_dropped,
+    result_of,
+)
 
 _log = logging.getLogger("envelope.zeromq")
 
@@ -436,6 +443,7 @@ class SecureSocket:
         route: Sequence[bytes] | None = None,
     ) -> Message:
         """Return the reply to a request; see ``envelope.zeromq.SecureSocket.request``."""
+        check_retry(retry)
         request = await self.send_request(payload, topic, idempotent=idempotent, route=route)
         return await self.wait(request, timeout=timeout, retry=retry)
 
@@ -480,6 +488,7 @@ class SecureSocket:
         retry: int = RETRY_MS,
     ) -> Message:
         """Return the reply to what was sent; see ``envelope.zeromq.SecureSocket.wait``."""
+        check_retry(retry)
         dialogue = dialogue_of(self._seam)
         patience = Patience(int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout)
         try:
@@ -494,12 +503,13 @@ class SecureSocket:
 
     async def sync(
         self,
+        topic: Topic = None,
         *,
         timeout: int | None = None,  # noqa: ASYNC109 (zmq's name, in ms)
         route: Sequence[bytes] | None = None,
     ) -> Peer:
         """Make sure that the peer hears this end; see ``envelope.zeromq.SecureSocket.sync``."""
-        request = await self._ask(b"", None, 0, idempotent=True, route=route, label=SYNC)
+        request = await self._ask(b"", topic, 0, idempotent=True, route=route, label=SYNC)
         return (await self.wait(request, timeout=timeout, retry=RETRY_MS // 10)).sender
 
     async def reply(
@@ -529,10 +539,12 @@ class SecureSocket:
             try:
                 ahead = tick.left()
             except zmq.Again:
-                tick, ahead = Patience(retry), retry
-                if request.is_to_one:
+                tick = Patience(retry)
+                frames = dialogue_of(self._seam).again(request)
+                if frames is not None:
                     with contextlib.suppress(zmq.ZMQError):
-                        self._send_now(request.frames)
+                        self._send_now(frames)
+                continue
             try:
                 await self._turn(lambda: request.is_over, patience, ahead, strict=strict)
             except StoreUnavailableError:

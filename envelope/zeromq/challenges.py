@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from envelope import clock
+from envelope.zeromq.frames import Frames
 from envelope.zeromq.requests import Lately
 
 _BURST: Final = 64
@@ -24,6 +25,10 @@ class Pending(NamedTuple):
     sender: bytes
     """The key id that may answer."""
     since: int
+    request: bytes
+    """The id of what it is about."""
+    frames: Frames
+    """Itself, without a route: it may be lost, and is sent again to whoever asks again."""
 
 
 class _Bucket:
@@ -40,6 +45,7 @@ class Challenges:
     def __init__(self, max_age: int) -> None:
         self._max_age = max_age
         self.pending: dict[bytes, Pending] = {}
+        self._by_request: dict[bytes, bytes] = {}
         self._answered = Lately()
         self._buckets: dict[bytes, _Bucket] = {}
 
@@ -63,15 +69,24 @@ class Challenges:
         self._forget(now)
         return not any(one.sender == sender for one in self.pending.values())
 
-    def add(self, challenge: bytes, sender: bytes, now: int) -> None:
+    def add(self, challenge: bytes, pending: Pending) -> None:
         """Wait for the answer to a challenge."""
+        self._forget(pending.since)
+        self.pending[challenge] = pending
+        self._by_request[pending.request] = challenge
+
+    def find(self, request: bytes, now: int) -> Frames | None:
+        """Return the challenge of a request, if its answer is still waited for."""
         self._forget(now)
-        self.pending[challenge] = Pending(sender, now)
+        challenge = self._by_request.get(request)
+        return None if challenge is None else self.pending[challenge].frames
 
     def close(self, challenge: bytes) -> bool:
         """Wait no more for an answer; return whether it was waited for."""
-        if self.pending.pop(challenge, None) is None:
+        pending = self.pending.pop(challenge, None)
+        if pending is None:
             return False
+        del self._by_request[pending.request]
         self._answered.add(challenge)
         return True
 
@@ -85,4 +100,4 @@ class Challenges:
             oldest = next(iter(self.pending))
             if now - self.pending[oldest].since <= self._max_age:
                 return
-            del self.pending[oldest]
+            del self._by_request[self.pending.pop(oldest).request]

@@ -34,7 +34,7 @@ from envelope.message import Message, message_id
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.zeromq import frames as wire
-from envelope.zeromq.challenges import Challenges
+from envelope.zeromq.challenges import Challenges, Pending
 from envelope.zeromq.frames import (
     ANSWER,
     CHALLENGE,
@@ -71,8 +71,9 @@ class Dialogue:
         self._replies = Replies()
         self._challenges: Challenges | None = None
         # Others mark in a shared memory, so nobody knows its age (SPEC 16.5).
+        self._max_age = 0 if opener is None else clock.microseconds(opener.policy.max_age)
         if opener is not None and not opener.replay.is_remote and self._may_answer():
-            self._challenges = Challenges(clock.microseconds(opener.policy.max_age))
+            self._challenges = Challenges(self._max_age)
         self._owed: Message | None = None
         self.outbox: deque[Frames] = deque()
 
@@ -111,6 +112,22 @@ class Dialogue:
         request.carry(sealer, self._opener.monotonic())
         self._requests.add(request)
         return request
+
+    def again(self, request: Request) -> Frames | None:
+        """Return what to send for a request that has no reply yet; None: it is sent once."""
+        assert self._opener is not None
+        now = self._opener.monotonic()
+        if request.is_harmless and request.is_answer and now - request.sealed_at > self._max_age:
+            # Who challenged it waits for it no more, or has begun anew and would never know
+            # what it answers. A request of its own says what to do.
+            self._requests.end(request)
+            try:
+                request.carry(self._sealer(request.route), now)
+            except UsageError as error:  # No recipient is valid any more.
+                request.error = RequestRefusedError(str(error))
+                return None
+            self._requests.add(request)
+        return request.frames if request.is_to_one else None
 
     def forget(self, request: Request) -> None:
         """Wait no more for a request's reply."""
@@ -167,7 +184,8 @@ class Dialogue:
             raise UsageError("a REP replies once, to the message that it received last")
         name = wire.as_topic(topic)
         frames = self._answer(message, () if name is None else (name,), payload)
-        self._replies.keep(message, frames)
+        assert self._opener is not None
+        self._replies.keep(message, frames, self._opener.monotonic())
         self._owed = None
         return [*message.route, *frames]
 
@@ -245,8 +263,11 @@ class Dialogue:
             return True
         answer: Frames | None = [b""] if self._type == zmq.REP else None
         if label == SYNC and self._may_answer():
+            assert self._opener is not None
             with contextlib.suppress(UsageError):  # Revoked since, or bound to too much.
-                answer = [*first.route, *self._answer(first, first.bound, b"")]
+                reply = self._answer(first, first.bound, b"")
+                self._replies.keep(first, reply, self._opener.monotonic())
+                answer = [*first.route, *reply]
         if answer is not None:
             self.outbox.append(answer)
         return False
@@ -315,25 +336,29 @@ class Dialogue:
             self.outbox.append([b""])
 
     def _repeat(self, frames: Frames) -> Frames | None:
-        """Return the reply to what was executed before (SPEC 16.3)."""
-        if not self._replies:
+        """Return what was said to a request before (SPEC 16.3, 16.5)."""
+        challenges = self._challenges
+        if not self._replies and (challenges is None or not challenges.pending):
             return None
+        assert self._opener is not None
         route, _, data = wire.split(frames, self._pattern)
-        request = message_id(data)
-        kept = self._replies.find(request)
-        executed = self._replies.executed(request)
-        if kept is None and executed is not None:
-            kept = executed.done
-            if kept is None:
-                # Not by the frames that came now: whoever repeats may have changed them.
-                label = (*executed.bound, DONE)
-                try:
-                    sealer = self._out.by_requester(executed.peer)
-                    sealed = sealer.seal(b"", bound=label, in_reply_to=request)
-                except UsageError:  # Revoked since.
-                    return None
-                kept = executed.done = [*label, sealed]
-        return None if kept is None else [*route, *kept]
+        request, now = message_id(data), self._opener.monotonic()
+        executed = self._replies.find(request)
+        if executed is None:
+            said = None if challenges is None else challenges.find(request, now)
+            return None if said is None else [*route, *said]
+        # What is too old to be believed says nothing to the requester.
+        if executed.said is None or now - executed.said_at > self._max_age:
+            self._replies.drop(request)
+            # Not by the frames that came now: whoever repeats may have changed them.
+            label = (*executed.bound, DONE)
+            try:
+                sealer = self._out.by_requester(executed.peer)
+                executed.say([*label, sealer.seal(b"", bound=label, in_reply_to=request)], now)
+            except UsageError:  # Revoked since.
+                return None
+        assert executed.said is not None
+        return [*route, *executed.said]
 
     def _challenge(self, frames: Frames, error: RejectedError) -> Frames | None:
         """Return a challenge to what cannot be judged, if it is sound (SPEC 16.5)."""
@@ -362,8 +387,9 @@ class Dialogue:
             sealed = sealer.seal(payload, bound=label, in_reply_to=request)
         except UsageError:  # Revoked since, or bound to too much.
             return None
-        challenges.add(message_id(sealed), peer.key_id, now)
-        return [*route, *label, sealed]
+        said = [*label, sealed]
+        challenges.add(message_id(sealed), Pending(peer.key_id, now, request, said))
+        return [*route, *said]
 
 
 def _decode_challenge(message: Message) -> tuple[str, int]:

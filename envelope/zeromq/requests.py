@@ -67,6 +67,7 @@ class Request:
         "error",
         "frames",
         "id",
+        "is_answer",
         "is_harmless",
         "is_to_one",
         "payload",
@@ -113,6 +114,7 @@ class Request:
         self.sent_at = decode(data).sent_at
         self.stream = sealer.stream
         self.sealed_at = now
+        self.is_answer = in_reply_to is not None
         self.frames = [*self.route, *self.bound, data]
 
     def __repr__(self) -> str:
@@ -157,48 +159,55 @@ class Executed:
     Attributes:
         peer: who asked.
         bound: the bound frames that it came with, if they are few.
-        done: what is said in place of a reply that is gone; made when it is needed.
+        said: what was said last, without a route; None: it is no longer kept.
+        said_at: when that was sealed, monotonic microseconds.
     """
 
-    __slots__ = ("bound", "done", "peer")
+    __slots__ = ("bound", "peer", "said", "said_at")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, reply: Frames, now: int) -> None:
         bound = plain_bound(message.bound)
         self.peer = message.sender
         self.bound = bound if sum(map(len, bound)) <= _MAX_BOUND else ()
-        self.done: Frames | None = None
+        self.say(reply, now)
+
+    def say(self, frames: Frames, now: int) -> None:
+        """Keep what is said from now on to whoever asks again."""
+        self.said: Frames | None = frames
+        self.said_at = now
 
 
 class Replies:
     """What was answered lately, for those who ask again. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, Frames] = OrderedDict()
-        self._size = 0
         self._executed: OrderedDict[bytes, Executed] = OrderedDict()
+        self._kept: OrderedDict[bytes, int] = OrderedDict()
+        """Those whose replies are kept, and how large these are."""
+        self._size = 0
 
     def __bool__(self) -> bool:
         """Tell whether anything was answered."""
         return bool(self._executed)
 
-    def keep(self, message: Message, frames: Frames) -> None:
+    def keep(self, message: Message, reply: Frames, now: int) -> None:
         """Keep the reply to a message; the oldest go for it."""
         request = message.id
-        if request in self._kept:
+        if request in self._executed:
             return  # The first one is the reply.
-        self._executed[request] = Executed(message)
-        self._kept[request] = frames
-        self._size += sum(map(len, frames))
+        self._executed[request] = Executed(message, reply, now)
+        self._kept[request] = sum(map(len, reply))
+        self._size += self._kept[request]
         while len(self._kept) > _MAX_REPLIES or self._size > _MAX_REPLY_BYTES:
-            _, dropped = self._kept.popitem(last=False)
-            self._size -= sum(map(len, dropped))
+            self.drop(next(iter(self._kept)))
         if len(self._executed) > _MAX_DONE:
             self._executed.popitem(last=False)
 
-    def find(self, request: bytes) -> Frames | None:
-        """Return the reply that is kept, without its route."""
-        return self._kept.get(request)
+    def drop(self, request: bytes) -> None:
+        """Keep no longer what was said to a request."""
+        self._size -= self._kept.pop(request, 0)
+        self._executed[request].said = None
 
-    def executed(self, request: bytes) -> Executed | None:
-        """Return what is known of a request that was answered, also when its reply is gone."""
+    def find(self, request: bytes) -> Executed | None:
+        """Return what is known of a request that was answered."""
         return self._executed.get(request)

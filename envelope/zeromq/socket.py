@@ -437,16 +437,18 @@ class SecureSocket:
     ) -> Message:
         """Send a request, and return the reply to it and to no other.
 
-        Messages that are no reply wait for ``recv``. If the sealer addresses one
-        recipient, the request is sent again now and then, by the same bytes: it is
-        executed once. If it addresses several, whoever gets it may execute it, so it is
-        sent once.
+        Messages that are no reply wait for ``recv``, however many they are. If the sealer
+        addresses one recipient, the request is sent again now and then, by the same
+        bytes: it is executed once, as every envelope is delivered once by each replay
+        memory (SPEC 8.1); workers that share an identity have to share one. If it
+        addresses several, whoever gets it may execute it, so it is sent once.
 
         Args:
             payload: any bytes.
             topic: as in ``send``.
-            timeout: milliseconds, -1 for no end; by default the socket's RCVTIMEO.
-            retry: milliseconds from one try to the next.
+            timeout: milliseconds, -1 for no end; by default the socket's RCVTIMEO. If the
+                receiver dies, perhaps nothing else ends the wait.
+            retry: milliseconds from one try to the next, at least 1.
             idempotent: executing it twice does no harm: it is then repeated also to a
                 receiver that has lost its memory.
             route: as in ``send``.
@@ -457,11 +459,14 @@ class SecureSocket:
         Raises:
             RequestTimeoutError: none came in time.
             RequestRefusedError: the receiver has lost its memory, and cannot know
-                whether it was executed. The next request will be heard.
+                whether it was executed. Another request is heard, but where this clock
+                is ahead of a receiver's without a durable store by more than its
+                max_future: only what is ``idempotent`` is.
             RequestDoneError: it was executed, and the reply is gone.
             UsageError: a wrong argument; nothing was sent.
             zmq.Again: the socket could not take it in time.
         """
+        check_retry(retry)
         request = self.send_request(payload, topic, idempotent=idempotent, route=route)
         return self.wait(request, timeout=timeout, retry=retry)
 
@@ -511,6 +516,7 @@ class SecureSocket:
         Raises:
             The same as ``request``.
         """
+        check_retry(retry)
         dialogue = dialogue_of(self._seam)
         patience = Patience(int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout)
         try:
@@ -523,17 +529,28 @@ class SecureSocket:
             dialogue.forget(request)
         return result_of(request)
 
-    def sync(self, *, timeout: int | None = None, route: Sequence[bytes] | None = None) -> Peer:
+    def sync(
+        self,
+        topic: Topic = None,
+        *,
+        timeout: int | None = None,
+        route: Sequence[bytes] | None = None,
+    ) -> Peer:
         """Make sure that the peer hears this end, and return who it is.
 
         After the start of a receiver without a durable replay store, or where clocks are
         off, a request may be refused once; this finds out with one that asks for nothing
         (SPEC 16.5). The peer answers from within its ``recv``.
 
+        Args:
+            topic: as in ``send``: one that the peer permits, if it permits not all.
+            timeout: as in ``request``.
+            route: as in ``send``.
+
         Raises:
             The same as ``request``.
         """
-        request = self._ask(b"", None, 0, idempotent=True, route=route, label=SYNC)
+        request = self._ask(b"", topic, 0, idempotent=True, route=route, label=SYNC)
         return self.wait(request, timeout=timeout, retry=RETRY_MS // 10).sender
 
     def reply(
@@ -575,10 +592,12 @@ class SecureSocket:
                 try:
                     ahead = tick.left()
                 except zmq.Again:
-                    tick, ahead = Patience(retry), retry
-                    if request.is_to_one:
+                    tick = Patience(retry)
+                    frames = dialogue_of(self._seam).again(request)
+                    if frames is not None:
                         with contextlib.suppress(zmq.ZMQError):
-                            self._transmit(request.frames, zmq.NOBLOCK)
+                            self._transmit(frames, zmq.NOBLOCK)
+                    continue
                 left = patience.left()
                 if not self._wait(ahead if left is None else min(left, ahead or left)):
                     continue
@@ -673,6 +692,16 @@ def dialogue_of(seam: Seam) -> Dialogue:
     if seam.dialogue is None:
         raise UsageError("requests and replies need a REQ, REP, DEALER, ROUTER or PAIR socket")
     return seam.dialogue
+
+
+def check_retry(retry: int) -> None:
+    """Check how often a request is to be sent again.
+
+    Raises:
+        UsageError: no number of milliseconds; with 0 it would be sent all the time.
+    """
+    if type(retry) is not int or retry < 1:
+        raise UsageError("retry is a number of milliseconds, at least 1")
 
 
 def result_of(request: Request) -> Message:

@@ -14,9 +14,9 @@ import zmq.asyncio
 from line import Line, Server, losing
 from support import World, identity
 
-from envelope.errors import RequestRefusedError, RequestTimeoutError
+from envelope.errors import RequestRefusedError, RequestTimeoutError, UsageError
 from envelope.zeromq import SecureSocket, aio
-from envelope.zeromq.frames import CHALLENGE
+from envelope.zeromq.frames import CHALLENGE, DONE
 
 ALICE, BOB, CAROL = (identity(name).public for name in ("alice", "bob", "carol"))
 HOUR = 3600
@@ -94,14 +94,26 @@ class TestLoss:
         assert alice.request(b"on", **PATIENCE).payload == b"re: on"
         assert between.bob.executed == [b"go", b"on"]
 
-    def test_of_a_challenge_costs_one_request(self, line, client, behind):
+    def test_of_a_challenge(self, line, client, behind):
         between = line()
         between.back = losing(0)
         alice = client(by=behind)
-        with pytest.raises(RequestTimeoutError):
-            alice.request(b"lost", timeout=200, retry=30, idempotent=True)
         assert alice.request(b"go", idempotent=True, **PATIENCE).payload == b"re: go"
         assert between.bob.executed == [b"go"]
+
+    def test_of_what_answers_a_sync(self, line, client):
+        between = line()
+        between.back = losing(0)
+        assert client().sync(timeout=5000).name == "bob"
+
+    @pytest.mark.parametrize("retry", [0, -1, 1.5, True, None])
+    def test_a_request_is_not_repeated_all_the_time(self, line, client, retry):
+        between = line()
+        alice = client()
+        with pytest.raises(UsageError, match="retry"):
+            alice.request(b"go", retry=retry)
+        assert alice.request(b"on", **PATIENCE).payload == b"re: on"
+        assert between.bob.executed == [b"on"]
 
 
 class TestRepetition:
@@ -147,7 +159,9 @@ class TestRepetition:
             for _ in range(5):
                 stranger.send_multipart(recorded)
                 answers.append(stranger.recv_multipart())
-        assert answers == [between.said[0][1:]] * 10
+        assert answers[:5] == [between.said[0][1:]] * 5
+        assert [one[:-1] for one in answers[5:]] == [[b"", DONE]] * 5
+        assert len({one[-1] for one in answers[5:]}) == 1  # Sealed once.
         assert between.bob.executed == [b"go"]
         assert not stranger.poll(20)
 
@@ -163,7 +177,8 @@ class TestRepetition:
             stranger.send(data)
             answers.append(stranger.recv_multipart())
         assert [one[0] for one in answers[:64]] == [CHALLENGE] * 64
-        assert answers[64:] == [[b""]] * 76
+        assert answers[64:70] == answers[134:] == [[b""]] * 6
+        assert answers[70:134] == answers[:64]  # No new ones.
         assert between.bob.executed == []
 
 

@@ -76,6 +76,7 @@ class TestPatterns:
     def test_sync_tells_who_is_there(self, ends):
         client, server = ends(zmq.DEALER, zmq.ROUTER)
         assert client.sync(timeout=5000).name == "bob"
+        assert client.sync("eu", timeout=5000).name == "bob"
         assert server.executed == []
 
 

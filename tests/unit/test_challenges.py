@@ -11,10 +11,10 @@ from support import SECOND, FakeClock, World
 from talk import End, answerer, exchange, requester
 
 from envelope import Opener, Peer, TrustStore, codec
-from envelope.errors import RequestRefusedError
+from envelope.errors import RequestRefusedError, UsageError
 from envelope.message import message_id
 from envelope.replay import SQLiteReplayStore
-from envelope.zeromq.challenges import Challenges
+from envelope.zeromq.challenges import Challenges, Pending
 from envelope.zeromq.frames import ANSWER, CHALLENGE
 
 HOUR = 3600
@@ -94,19 +94,23 @@ class TestChallenges:
 
     def test_those_that_came_to_nothing_are_forgotten(self):
         one = Challenges(30 * SECOND)
-        one.add(b"1", PERSON, 0)
-        one.add(b"2", PERSON, 30 * SECOND)
+        one.add(b"1", Pending(PERSON, 0, b"a", [b"said"]))
+        one.add(b"2", Pending(PERSON, 30 * SECOND, b"b", [b"more"]))
         assert list(one.pending) == [b"1", b"2"]
+        assert one.find(b"a", 30 * SECOND) == [b"said"]
+        assert one.find(b"a", 30 * SECOND + 1) is None
+        assert one.find(b"b", 30 * SECOND + 1) == [b"more"]
         assert not one.is_first(PERSON, 30 * SECOND)
         assert one.is_first(OTHER, 30 * SECOND)
         assert one.is_first(PERSON, 60 * SECOND + 1)
-        assert one.pending == {}
+        assert one.pending == one._by_request == {}
 
     def test_an_answer_is_known_as_one(self):
         one = Challenges(30 * SECOND)
-        one.add(b"1", PERSON, 0)
+        one.add(b"1", Pending(PERSON, 0, b"a", []))
         assert not one.was_answered(b"1")
         assert one.close(b"1")
+        assert one.find(b"a", 0) is None
         assert one.was_answered(b"1")
         assert not one.close(b"1")
 
@@ -138,12 +142,56 @@ class TestChallenge:
             assert request.reply
         assert bob.codes == ["stale"]
 
-    def test_the_same_request_is_challenged_once(self, apart):
+    def test_the_same_request_is_challenged_once(self, world, apart):
         alice, bob = apart
-        request = alice.ask()
-        assert len(bob.hear(request.frames)) == 1
-        assert bob.hear(request.frames) == []
-        assert bob.codes == ["stale", "stale"]
+        first, second = alice.ask(), alice.ask()
+        frames = first.frames
+        [challenge] = bob.hear(frames)
+        assert bob.hear(frames) == [challenge]  # The other may have been lost.
+        [answer] = alice.hear(challenge)
+        bob.hear(answer)
+        assert bob.hear(frames) == []
+        bob.hear(second.frames)
+        world.clock.advance(31)
+        assert bob.hear(second.frames) == []  # Its answer would not be heard.
+        assert set(bob.codes) == {"stale"}
+
+    def test_an_answer_that_nobody_waits_for_any_more_becomes_a_request(self, world, slow, apart):
+        # Whoever challenged may have died since.
+        alice, bob = apart
+        request, other = alice.ask(idempotent=True), alice.ask()
+        for one in (request, other):
+            [challenge] = bob.hear(one.frames)
+            alice.hear(challenge)
+        assert request.is_answer
+        answer = alice.dialogue.again(request)
+        assert answer == request.frames
+        new = answerer(world)
+        for clock in (world.clock, slow):
+            clock.advance(30)
+        assert alice.dialogue.again(request) == answer
+        for clock in (world.clock, slow):
+            clock.advance(1)
+        frames = alice.dialogue.again(request)
+        assert frames != answer
+        exchange(alice, new, request)
+        assert request.reply.payload == b"done"
+
+    def test_unless_nobody_may_hear_it(self, world, slow, apart):
+        alice, bob = apart
+        request = alice.ask(idempotent=True)
+        [challenge] = bob.hear(request.frames)
+        alice.hear(challenge)
+        slow.advance(31)
+        sealer = alice.dialogue._out.sealer
+
+        def refuse(*_, **__):
+            raise UsageError("no recipient is valid")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(sealer), "seal", refuse)
+            assert alice.dialogue.again(request) is None
+        assert isinstance(request.error, RequestRefusedError)
 
     def test_a_second_one_is_no_second_answer(self, apart):
         alice, bob = apart

@@ -284,9 +284,9 @@ class TestRep:
 
     def test_a_challenge_is_its_answer(self, world, slow, rep):
         request = requester(world, kind=zmq.REQ, clock=slow).ask()
-        [[label, _]] = rep.hear(request.frames)
+        [[label, data]] = rep.hear(request.frames)
         assert label == CHALLENGE
-        assert rep.hear(request.frames) == [[b""]]
+        assert rep.hear(request.frames) == [[label, data]]
 
 
 class TestSync:
@@ -297,6 +297,23 @@ class TestSync:
         assert not bob.has_message
         assert alice.hear(answer) == []
         assert request.reply.sender.name == "bob"
+
+    def test_with_a_topic_where_not_all_are_permitted(self, world):
+        peer = Peer("alice", world.alice.public, contexts=["orders"], topics=["eu"])
+        world.trust.replace([peer, world.trust["bob"]])
+        alice, bob = requester(world), answerer(world)
+        assert bob.hear(alice.ask(label=SYNC).frames) == []
+        assert len(bob.codes) == 1
+        request = alice.ask(topic="eu", label=SYNC)
+        [answer] = bob.hear(request.frames)
+        alice.hear(answer)
+        assert request.reply.sender.name == "bob"
+
+    def test_it_is_answered_again_if_the_answer_is_lost(self, pair):
+        alice, bob = pair
+        request = alice.ask(label=SYNC)
+        [answer] = bob.hear(request.frames)
+        assert bob.hear(request.frames) == [answer]
 
     def test_not_by_who_cannot_speak(self, world, pair):
         alice, _ = pair
@@ -339,10 +356,30 @@ class TestReplies:
         alice, bob = pair
         request = alice.ask()
         bob.hear(request.frames)
+        world.clock.advance(10)
         reply = bob.reply()
-        world.clock.advance(31)
+        world.clock.advance(21)
         assert bob.hear(request.frames) == [reply]
         assert bob.codes == ["stale"]
+
+    def test_what_would_not_be_believed_any_more_gives_way_to_done(self, world, pair):
+        alice, bob = pair
+        request = alice.ask()
+        bob.hear(request.frames)
+        reply = bob.reply()
+        world.clock.advance(30)
+        assert bob.hear(request.frames) == [reply]
+        world.clock.advance(1)
+        [done] = bob.hear(request.frames)
+        assert done[:-1] == [DONE]
+        world.clock.advance(30)
+        assert bob.hear(request.frames) == [done]
+        world.clock.advance(1)
+        [again] = bob.hear(request.frames)
+        assert again[:-1] == [DONE]
+        assert again != done
+        alice.hear(again)
+        assert isinstance(request.error, RequestDoneError)
 
     @pytest.fixture
     def few(self, monkeypatch):
@@ -402,12 +439,13 @@ class TestReplies:
             bob.hear(alice.ask().frames)
             bob.reply(bytes(1000))
         assert len(replies._kept) == 2
-        assert replies._size == sum(sum(map(len, one)) for one in replies._kept.values()) < 3000
+        said = [one.said for one in replies._executed.values() if one.said]
+        assert replies._size == sum(sum(map(len, one)) for one in said) < 3000
 
     def test_nothing_is_known_at_first(self):
         replies = Replies()
         assert not replies
-        assert replies.find(b"") is replies.executed(b"") is None
+        assert replies.find(b"") is None
 
     def test_whoever_was_revoked_since_is_told_nothing(self, world, pair, few):
         alice, bob = pair
