@@ -5,6 +5,7 @@ Rules of this file: figures go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -14,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from envelope.cli import parties, streams
 from envelope.errors import UsageError
@@ -21,6 +23,7 @@ from envelope.zeromq import relayfile
 from envelope.zeromq.relay import Relay
 
 _MAX_EVERY = 86_400.0
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(file: Path, *, every: float | None, as_json: bool, passphrase_file: Path | None) -> None:
@@ -41,17 +44,24 @@ def run(file: Path, *, every: float | None, as_json: bool, passphrase_file: Path
     with party.node as node, Relay(plan, node) as relay:
 
         def stop(number: int, _: object) -> None:
-            # The second one ends it at once.
-            signal.signal(number, signal.SIG_DFL)
+            if relay.is_stopping:  # The second one ends it at once, whichever it is.
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
             relay.stop()
+
+        def report() -> None:
+            # Nobody reads the figures any more: no reason to stop what they are about.
+            with contextlib.suppress(OSError):
+                _print(relay.figures(), as_json=as_json)
 
         # A signal between a look at the flag and the wait would otherwise be slept over.
         signal.set_wakeup_fd(relay.wake_fd, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+        for number in _ENDS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # As nohup has it.
+                signal.signal(number, stop)
         streams.say(f"envelope relay: {len(plan.flows)} flows as {node.identity.key_id.hex()}")
         try:
-            relay.run(every=every, report=lambda: _print(relay.figures(), as_json=as_json))
+            relay.run(every=every, report=report)
         finally:
             signal.set_wakeup_fd(-1)
         figures = relay.figures()
@@ -70,7 +80,7 @@ def _table(figures: dict[str, dict[str, Any]]) -> str:
     for name, row in figures.items():
         refused = ", ".join(f"{code} {count}" for code, count in sorted(row["refused"].items()))
         table.add_row(
-            name,
+            Text(name),
             f"{row['out']['messages']}",
             f"{row['out']['bytes']}",
             f"{row['in']['messages']}",

@@ -29,7 +29,7 @@ from envelope.sealer import Sealer
 from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq.bundling import Bundling
-from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags
+from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, check_no_one
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience
 from envelope.zeromq.socket import (
@@ -84,7 +84,7 @@ class SecureSocket:
 
     # Sending.
 
-    async def send(
+    async def send(  # noqa: PLR0913 (pyzmq's, and whom it is for)
         self,
         payload: bytes,
         topic: Topic = None,
@@ -92,15 +92,18 @@ class SecureSocket:
         flags: int = 0,
         copy: bool = True,
         route: Sequence[bytes] | None = None,
+        to: Peer | None = None,
     ) -> None:
         """Seal and send one payload; see ``envelope.zeromq.SecureSocket.send``."""
         check_flags(flags)
         seam = self._seam
         collector = seam.collector
         if collector is not None:
-            if route is not None or not collector.add(payload, topic):
-                await self._collect(payload, topic, flags, route)
+            if to is not None or route is not None or not collector.add(payload, topic):
+                await self._collect(payload, topic, flags, route, to)
             return
+        if seam.type in (zmq.REQ, zmq.REP):
+            check_no_one(to)
         if seam.type == zmq.REQ:
             if self._asked is not None:  # Given up: this one takes its place.
                 dialogue_of(seam).forget(self._asked)
@@ -111,7 +114,7 @@ class SecureSocket:
                 raise UsageError("a REP replies to what it received, once; there is nothing")
             await self.reply(owed, payload, topic, flags=flags)
         else:
-            frames = seam.seal(payload, topic, route)
+            frames = seam.seal(payload, topic, route, to)
             await self.socket.send_multipart(frames, flags, copy=copy)
 
     async def send_many(
@@ -134,11 +137,12 @@ class SecureSocket:
         *,
         flags: int = 0,
         route: Sequence[bytes] | None = None,
+        to: Peer | None = None,
     ) -> None:
         """Encode, seal and send an object; see ``envelope.zeromq.SecureSocket.send_object``."""
-        await self.send(codec.encode_object(value), topic, flags=flags, route=route)
+        await self.send(codec.encode_object(value), topic, flags=flags, route=route, to=to)
 
-    async def send_multipart(
+    async def send_multipart(  # noqa: PLR0913 (pyzmq's, and whom it is for)
         self,
         frames: Sequence[bytes | bytearray | memoryview],
         topic: Topic = None,
@@ -146,9 +150,12 @@ class SecureSocket:
         flags: int = 0,
         copy: bool = True,
         route: Sequence[bytes] | None = None,
+        to: Peer | None = None,
     ) -> None:
         """Seal and send several frames; see ``envelope.zeromq.SecureSocket.send_multipart``."""
-        await self.send(codec.encode_frames(frames), topic, flags=flags, copy=copy, route=route)
+        await self.send(
+            codec.encode_frames(frames), topic, flags=flags, copy=copy, route=route, to=to
+        )
 
     async def flush(self, flags: int = 0) -> None:
         """Send what waits for company; see ``envelope.zeromq.SecureSocket.flush``."""
@@ -157,8 +164,14 @@ class SecureSocket:
         await self._send_unsent(flags)
 
     async def _collect(
-        self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
+        self,
+        payload: bytes,
+        topic: Topic,
+        flags: int,
+        route: Sequence[bytes] | None,
+        to: Peer | None,
     ) -> None:
+        check_no_one(to)
         as_route(route, is_needed=False)
         if self.socket.closed:  # Nothing would be sent, so nothing else would tell.
             raise zmq.ZMQError(zmq.ENOTSOCK)

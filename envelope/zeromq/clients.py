@@ -8,21 +8,25 @@ answer finds the way back, and the server sees whom it would have seen without r
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict, deque
+import errno
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import zmq
 
 from envelope import clock
 from envelope.errors import MalformedError, UsageError
 from envelope.message import Message
+from envelope.trust import Peer
 from envelope.zeromq.frames import Frames, Route
 from envelope.zeromq.pipes import Inward, Outward, Pipe, Plain, has_events, open_next, read, write
 from envelope.zeromq.socket import SecureSocket
 
 MAX_CLIENTS: Final = 1024
-"""Clients of the other end that have a socket here at once, the latest heard."""
+"""Clients of one flow that have a socket here at once. Each takes a few descriptors too, of
+which a process may have fewer."""
 _TO_BE_READY: Final = 1_000_000
 """Microseconds that a message waits for a client's line to come, where it is sure to be
 needed: a server that could not ask would wait for ever."""
@@ -82,72 +86,99 @@ class FrontIn(Inward):
         self._until = None
 
 
-class Client(NamedTuple):
-    """Who it is: a name at the other end, and the peer that vouches for it."""
+@dataclass(slots=True, eq=False)
+class Client:
+    """One client of the other end.
 
-    sender: str
+    Attributes:
+        name: its routing id there.
+        sender: the peer that speaks for it.
+        socket: its own here.
+        route: the way back to it; None where it is only expected.
+    """
+
     name: bytes
+    sender: Peer
+    socket: Plain
+    route: Route | None = None
 
 
 class Clients:
     """The plain DEALERs of one flow, one for each client at the other end.
+
+    Where there are too many, the one that was heard longest ago goes, of the peer that has
+    the most: so no peer can crowd out another's clients, nor pass its own off as them.
 
     Attributes:
         companions: those of other flows, where a client shall have its line, too, before
             anything of it arrives here.
     """
 
-    def __init__(self, make: Callable[[bytes], Plain]) -> None:
+    def __init__(self, make: Callable[[bytes], Plain], limit: int = MAX_CLIENTS) -> None:
         self._make = make
+        self._limit = limit
         self.companions: list[Clients] = []
-        self._known: OrderedDict[Client, Plain] = OrderedDict()
-        self._routes: dict[Client, Route] = {}
-        """The way back; none where a client is only expected."""
+        self._known: OrderedDict[tuple[str, bytes], Client] = OrderedDict()
+        """By the names of sender and client, the one that was heard longest ago first."""
         self._turns: deque[Client] = deque()
 
-    def hear(self, who: Client, route: Route) -> bool:
-        """Note the way back to a client; tell whether it is new."""
-        is_new = who not in self._known
-        self.find(who)
-        self._routes[who] = route
-        return is_new
+    def find(self, name: bytes, sender: Peer) -> tuple[Client, bool]:
+        """Return a client, and whether it is new.
 
-    def find(self, who: Client) -> Plain:
-        """Return the socket of a client, a new one if there is none."""
-        socket = self._known.get(who)
-        if socket is not None:
+        A name is that of the first peer who has a client of this name. A server would not
+        listen to another, or give it what is for the first; so those of other peers have
+        names that ZeroMQ gives.
+
+        Raises:
+            UsageError: there is no room.
+        """
+        who = sender.name, name
+        client = self._known.get(who)
+        if client is not None:
+            client.sender = sender
             self._known.move_to_end(who)
-            return socket
-        while len(self._known) >= MAX_CLIENTS:
-            oldest, gone = self._known.popitem(last=False)
-            self._routes.pop(oldest, None)
-            self._turns.remove(oldest)
-            gone.close()
-        socket = self._known[who] = self._make(who.name)
-        self._turns.append(who)
-        return socket
+            return client, False
+        if len(self._known) >= self._limit:
+            self._forget_one()
+        try:
+            is_taken = any(one.name == name for one in self._known.values())
+            socket = self._make(b"" if is_taken else name)
+        except zmq.ZMQError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            if self._known:
+                self._forget_one()
+            raise UsageError("more clients than this process may have sockets") from None
+        client = self._known[who] = Client(name, sender, socket)
+        self._turns.append(client)
+        return client, True
+
+    def _forget_one(self) -> None:
+        ((most, _),) = Counter(sender for sender, _ in self._known).most_common(1)
+        oldest = next(who for who in self._known if who[0] == most)
+        client = self._known.pop(oldest)
+        self._turns.remove(client)
+        client.socket.close()
 
     @property
     def sockets(self) -> list[Plain]:
-        """Those that can be read."""
-        return [self._known[who] for who in self._routes]
+        """Those that can be read: there is a way back to whom they belong."""
+        return [one.socket for one in self._known.values() if one.route is not None]
 
-    def read(self) -> tuple[bytes, Route, Frames] | None:
-        """Return what some server says to some client, and the way there; each in turn."""
+    def read(self) -> tuple[Client, Frames] | None:
+        """Return what some server says to some client; each in turn."""
         for _ in range(len(self._turns)):
-            who = self._turns[0]
+            client = self._turns[0]
             self._turns.rotate(-1)
-            route = self._routes.get(who)
-            frames = None if route is None else read(self._known[who])
+            frames = None if client.route is None else read(client.socket)
             if frames is not None:
-                assert route is not None
-                return who.name, route, frames
+                return client, frames
         return None
 
     def close(self, linger: int) -> None:
         """Close all."""
-        for socket in self._known.values():
-            socket.close(linger)
+        for client in self._known.values():
+            client.socket.close(linger)
 
 
 class BackIn(Inward):
@@ -166,7 +197,7 @@ class BackIn(Inward):
     @property
     def target(self) -> Plain:
         """The socket that had no room."""
-        return self._into
+        return self._plain if self._into.closed else self._into
 
     def _move(self) -> bool:
         if self._held is None:
@@ -175,19 +206,23 @@ class BackIn(Inward):
                 return False
             try:
                 self._take(message)
-            except MalformedError as error:
+            except (MalformedError, UsageError) as error:
                 self._drop(error)
                 return True
         if self._held is None:
             return True
         while self._first:
             now = clock.monotonic()
-            if now < self._until and not has_events(self._first[-1], _POLLOUT):
+            line = self._first[-1]
+            if now < self._until and not line.closed and not has_events(line, _POLLOUT):
                 self.again_at = now + _LOOK
                 raise zmq.Again
             self._first.pop()
-        write(self._into, self._held)
-        self._count(self._held)
+        if self._into.closed:
+            self._drop("its client gave way to others")
+        else:
+            write(self._into, self._held)
+            self._count(self._held)
         self._held = None
         return True
 
@@ -196,17 +231,22 @@ class BackIn(Inward):
 
         Raises:
             MalformedError: it names none.
+            UsageError: it cannot have a socket of its own.
         """
         name, *frames = self._unwrap(message)
-        who = Client(message.sender.name, name)
-        is_new = self._clients.hear(who, message.route)
+        client, is_new = self._clients.find(name, message.sender)
+        client.route = message.route
         if not frames:  # It is only announced, so that its server can speak first.
             return
-        self._held = frames
-        self._into = self._clients.find(who)
+        self._into = client.socket
         if is_new:
-            self._first = [one.find(who) for one in self._clients.companions]
+            self._first = []
+            for others in self._clients.companions:
+                # What is not there at all is not waited for.
+                with contextlib.suppress(UsageError):
+                    self._first.append(others.find(name, message.sender)[0].socket)
             self._until = clock.monotonic() + _TO_BE_READY
+        self._held = frames
 
 
 class BackOut(Pipe):
@@ -235,9 +275,11 @@ class BackOut(Pipe):
         found = self._clients.read()
         if found is None:
             return False
-        client, route, frames = found
+        client, frames = found
         try:
-            self._secure.send_multipart([client, *frames], flags=zmq.NOBLOCK, route=route)
+            self._secure.send_multipart(
+                [client.name, *frames], flags=zmq.NOBLOCK, route=client.route, to=client.sender
+            )
         except UsageError as error:
             self._drop(error)
         else:

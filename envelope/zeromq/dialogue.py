@@ -33,6 +33,7 @@ from envelope.errors import (
 from envelope.message import Message, message_id
 from envelope.opener import Opener
 from envelope.sealer import Sealer
+from envelope.trust import Peer
 from envelope.zeromq import frames as wire
 from envelope.zeromq.challenges import Challenges, Pending
 from envelope.zeromq.frames import (
@@ -142,14 +143,20 @@ class Dialogue:
         before = wire.as_route(route, is_needed=self._type == zmq.ROUTER)
         return (b"",) if self._type == zmq.DEALER else before
 
-    def _sealer(self, route: Route) -> Sealer:
-        return self._out.by_route(route if self._type == zmq.ROUTER else ())
+    def _sealer(self, route: Route, to: Peer | None = None) -> Sealer:
+        return self._out.by_route(route if self._type == zmq.ROUTER else (), to)
 
-    def seal(self, payload: bytes, topic: Topic, route: Sequence[bytes] | None) -> Frames:
+    def seal(
+        self, payload: bytes, topic: Topic, route: Sequence[bytes] | None, to: Peer | None
+    ) -> Frames:
         """Return the message of one payload that is neither request nor reply."""
+        if self._type != zmq.ROUTER:
+            wire.check_no_one(to)
+        elif to is not None and not isinstance(to, Peer):
+            raise UsageError("to is a Peer, such as message.sender")
         before, name = self.route(route), wire.as_topic(topic)
         bound = () if name is None else (name,)
-        return [*before, *bound, self._sealer(before).seal(payload, bound=bound)]
+        return [*before, *bound, self._sealer(before, to).seal(payload, bound=bound)]
 
     # As an answerer.
 

@@ -129,6 +129,16 @@ def as_route(route: Sequence[bytes] | None, *, is_needed: bool) -> Route:
     return frames
 
 
+def check_no_one(to: object) -> None:
+    """Check that a message is for no one in particular.
+
+    Raises:
+        UsageError: it is; only what a ROUTER sends by itself can be.
+    """
+    if to is not None:
+        raise UsageError("to is for what a ROUTER sends by a route")
+
+
 def check_flags(flags: int) -> None:
     """Check the flags of a send or a receive.
 

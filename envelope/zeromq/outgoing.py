@@ -63,8 +63,16 @@ class Outgoing:
             found = topics[topic] = sealer.sibling()
         return found
 
-    def by_route(self, route: Route) -> Sealer:
-        """Return the sealer of what a ROUTER sends by a route, or that of all others."""
+    def by_route(self, route: Route, to: Peer | None = None) -> Sealer:
+        """Return the sealer of what a ROUTER sends by a route, or that of all others.
+
+        Args:
+            route: as it is written before a message.
+            to: whom alone it is addressed to, if anybody; else to all.
+        """
+        if to is not None:
+            # No route: those end with an empty frame, and a name is not empty.
+            return self._find((*route, to.name.encode()), to)
         return self._find(route) if route else self.sealer
 
     def by_requester(self, peer: Peer, *, anew: bool = False) -> Sealer:

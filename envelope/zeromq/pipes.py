@@ -26,6 +26,9 @@ _log = logging.getLogger("envelope.relay")
 BURST: Final = 256
 """Messages that one pipe moves before the others have their turn."""
 
+_TURN: Final = 50_000
+"""Microseconds after which the others have their turn: what a stranger floods one flow with
+is refused slowly, and each message that passes may have a thousand of those before it."""
 _OUTAGE: Final = 50_000
 """Microseconds between two questions to a replay store that cannot answer."""
 
@@ -93,10 +96,13 @@ class Pipe(ABC):
     def turn(self) -> bool:
         """Move what is there, up to a burst; tell whether more may be there."""
         self.is_held, self.again_at = False, None
+        end = clock.monotonic() + _TURN
         try:
             for _ in range(self.burst):
                 if not self._move():
                     return False
+                if clock.monotonic() >= end:
+                    break
         except zmq.Again:
             self.is_held = True
             return False

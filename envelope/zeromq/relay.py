@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import resource
 import socket as sockets
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -20,13 +21,21 @@ from envelope import clock
 from envelope.errors import UsageError
 from envelope.node import Node
 from envelope.policy import Policy
-from envelope.zeromq.clients import BackIn, BackOut, Clients, FrontIn, FrontOut
+from envelope.zeromq.clients import MAX_CLIENTS, BackIn, BackOut, Clients, FrontIn, FrontOut
 from envelope.zeromq.pipes import Figures, Inward, Outward, Pipe, Plain
 from envelope.zeromq.relayfile import End, Flow, RelayFile
 from envelope.zeromq.socket import SecureSocket
 
 _log = logging.getLogger("envelope.relay")
 
+_QUIET: Final = 50_000
+"""Microseconds without an arrival after which nothing more is on its way."""
+_LAST_MS: Final = 100
+"""What was taken at the last moment has so long to go."""
+_FILES_OF_A_CLIENT: Final = 3
+"""A socket's own, its connection, and one more while it comes or goes."""
+_FILES_KEPT: Final = 128
+"""For all that is no client."""
 _SUBSCRIBE_ALL: Final = b"\x01"
 
 
@@ -52,6 +61,9 @@ class Relay:
         self._node = node
         self._linger = round(file.linger * 1000)
         self._context: zmq.Context[Any] = zmq.Context()
+        self._context.max_sockets = self._context.get(zmq.SOCKET_LIMIT)
+        self._max_clients = _max_clients(file)
+        self._end: int | None = None
         self._secure: dict[str, SecureSocket] = {}
         self._receives: set[str] = set()
         self._plain: list[Plain] = []
@@ -77,7 +89,9 @@ class Relay:
         out, into = f"{flow.name} out", f"{flow.name} in"
         kinds = (flow.plain.type, flow.sealed.type)
         if kinds == ("DEALER", "ROUTER"):
-            clients = Clients(lambda client: self._make_dealer(flow, client))
+            # A place that cannot be used is told now, not when the first client comes.
+            self._make_dealer(flow, b"").close(0)
+            clients = Clients(lambda client: self._make_dealer(flow, client), self._max_clients)
             self._clients[flow.name] = clients
             return [BackIn(into, secure, clients), BackOut(out, clients, secure)]
         plain = self._make_plain(flow)
@@ -165,13 +179,17 @@ class Relay:
 
     def _make_dealer(self, flow: Flow, client: bytes) -> Plain:
         socket = self._make(flow, flow.plain, is_kept=False)
-        # Ids that begin with a zero byte are ZeroMQ's own, and cannot be set.
-        if 1 <= len(client) <= 255 and client[0]:
-            socket.routing_id = client
-        if flow.same_clients_as is not None:
-            # There is room only where a server is: then it can speak to this client.
-            socket.immediate = True
-        self._attach(flow, flow.plain, socket)
+        try:
+            # Ids that begin with a zero byte are ZeroMQ's own, and cannot be set.
+            if 1 <= len(client) <= 255 and client[0]:
+                socket.routing_id = client
+            if flow.same_clients_as is not None:
+                # There is room only where a server is: then it can speak to this client.
+                socket.immediate = True
+            self._attach(flow, flow.plain, socket)
+        except BaseException:
+            socket.close(0)  # The end of the context would wait for it forever.
+            raise
         return socket
 
     def _make(self, flow: Flow, end: End, *, is_kept: bool = True) -> Plain:
@@ -179,6 +197,11 @@ class Relay:
         if is_kept:
             self._plain.append(socket)
         socket.linger = self._linger
+        if end is flow.sealed:
+            # A stranger cannot make ZeroMQ take in what no envelope is as large as.
+            socket.maxmsgsize = Policy().max_size
+        # Not always: then "*" would be more than was asked for.
+        socket.ipv6 = any("[" in place for place in (*end.bind, *end.connect))
         if flow.hwm is not None:
             socket.sndhwm = socket.rcvhwm = flow.hwm
         if end is flow.plain and end.type == "ROUTER":
@@ -203,6 +226,11 @@ class Relay:
         """A descriptor that wakes ``run`` when something is written: for signals."""
         return self._waker.fileno()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._is_stopping
+
     def stop(self) -> None:
         """Let ``run`` come to its end; may be called from a signal handler or a thread."""
         self._is_stopping = True
@@ -225,10 +253,15 @@ class Relay:
                 next_report = clock.monotonic() + clock.microseconds(every)
                 if report is not None:
                     report()
-        end = clock.monotonic() + self._linger * 1000
-        while (self._turn() or self._is_held()) and clock.monotonic() < end:
+        end = self._end = clock.monotonic() + self._linger * 1000
+        while clock.monotonic() < end:
+            if self._turn():
+                continue
             if self._is_held():
                 self._wait(end)
+            # What is in the buffers of the machine comes by and by.
+            elif not self._wait(min(end, clock.monotonic() + _QUIET)):
+                break
         for pipe in self._all_pipes():
             pipe.give_up()
 
@@ -245,8 +278,8 @@ class Relay:
     def _all_pipes(self) -> Iterator[Pipe]:
         return itertools.chain.from_iterable(self._pipes.values())
 
-    def _wait(self, until: int | None) -> None:
-        """Wait until a pipe can move something."""
+    def _wait(self, until: int | None) -> bool:
+        """Wait until a pipe can move something; tell whether one can."""
         events: dict[Any, int] = {self._woken: zmq.POLLIN}
         ends = [] if until is None else [until]
         for pipe in self._all_pipes():
@@ -261,9 +294,10 @@ class Relay:
         for socket, event in events.items():
             poller.register(socket, event)
         left = None if not ends else max(0, -((clock.monotonic() - min(ends)) // 1000))
-        poller.poll(left)
+        is_ready = bool(poller.poll(left))
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(1024)
+        return is_ready
 
     # Telling.
 
@@ -294,14 +328,21 @@ class Relay:
         """Close all sockets; what they have taken goes on for the linger. Raises nothing."""
         for secure in self._secure.values():
             with contextlib.suppress(UsageError):
-                secure.close(0 if not self._is_stopping else self._linger)
+                secure.close(self._left() if self._is_stopping else 0)
         for clients in self._clients.values():
-            clients.close(self._linger)
+            clients.close(self._left())
         for socket in self._plain:
-            socket.close(self._linger)
+            socket.close(self._left())
         self._waker.close()
         self._woken.close()
         self._context.term()
+
+    def _left(self) -> int:
+        """Return the milliseconds of the linger that are left: it is one for all sockets."""
+        if self._end is None:
+            return self._linger
+        left = (self._end - clock.monotonic()) // 1000
+        return min(self._linger, max(left, _LAST_MS))
 
     def __enter__(self) -> Self:
         """Return the relay."""
@@ -315,6 +356,15 @@ class Relay:
     ) -> None:
         """Close all."""
         self.close()
+
+
+def _max_clients(file: RelayFile) -> int:
+    """Return how many clients each flow may have, for the files that may be open."""
+    flows = sum(flow.plain.type == "DEALER" for flow in file.flows)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY or not flows:
+        return MAX_CLIENTS
+    return max(1, min(MAX_CLIENTS, (files - _FILES_KEPT) // _FILES_OF_A_CLIENT // flows))
 
 
 def _attach(flow: Flow, how: Callable[[str], object], place: str) -> None:

@@ -55,6 +55,7 @@ _HAVE_CLIENTS: Final = {"ROUTER", "DEALER"}
 _RECEIVES_ONLY: Final = {"SUB", "XSUB", "PULL"}
 _MAX_FILE: Final = 2**20
 _MAX_TOPIC_BYTES: Final = 255
+_MAX_PORT: Final = 65_535
 DEFAULT_LINGER: Final = 2.0
 
 
@@ -131,10 +132,7 @@ def read(path: str | os.PathLike[str]) -> RelayFile:
     if not isinstance(tables, list) or not tables:
         _fail(f"{file}", "a relay has at least one [[flow]]")
     flows = tuple(_flow(file, number, table) for number, table in enumerate(tables, 1))
-    names = [flow.name for flow in flows]
-    for name in names:
-        if names.count(name) > 1:
-            _fail(f"{file}", f"two flows have the name {name!r}")
+    _check_apart(file, flows)
     kinds = {flow.name: flow.plain.type for flow in flows}
     for flow in flows:
         like = flow.same_clients_as
@@ -147,6 +145,22 @@ def read(path: str | os.PathLike[str]) -> RelayFile:
     if type(linger) not in (int, float) or not 0 <= linger <= 3600:
         _fail(f"{file}", "linger is a number of seconds from 0 to 3600")
     return RelayFile(file.parent / node, flows, float(linger))
+
+
+def _check_apart(file: Path, flows: tuple[Flow, ...]) -> None:
+    """Check that no two flows are one to somebody else."""
+    ends = [end for flow in flows for end in (flow.plain, flow.sealed)]
+    bound = [place for end in ends for place in end.bind if not place.endswith("*")]
+    for what, ones in (
+        ("have the name", [flow.name for flow in flows]),
+        # Whoever carries the envelopes could bring those of one flow to the other.
+        ("have the context", [flow.context for flow in flows]),
+        # ZeroMQ lets the second one take an ipc place away from the first.
+        ("or ends bind", bound),
+    ):
+        for one in ones:
+            if ones.count(one) > 1:
+                _fail(f"{file}", f"two flows {what} {one!r}")
 
 
 def _parse(file: Path) -> dict[str, Any]:
@@ -274,10 +288,21 @@ def _end(where: str, table: dict[str, Any], key: str) -> End:
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
             _fail(inside, f"{how} is an endpoint, or a list of them")
+        for place in given:
+            _check_place(inside, how, place)
         places[how] = tuple(given)
     if not places["bind"] and not places["connect"]:
         _fail(inside, "has neither bind nor connect")
     return End(_ALIASES.get(kind, kind), places["bind"], places["connect"])
+
+
+def _check_place(where: str, how: str, place: str) -> None:
+    """Check what ZeroMQ would read otherwise than it stands there."""
+    if not place.isprintable():  # It ends at a zero byte.
+        _fail(where, f"{how} is an endpoint, or a list of them")
+    port = place.rpartition(":")[2]
+    if place.startswith("tcp://") and port.isdecimal() and not 0 < int(port[:9]) <= _MAX_PORT:
+        _fail(where, f"{place}: a port is a number up to {_MAX_PORT}")
 
 
 def _check_inside(where: str, plain: End, table: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.stats import Stats
+from envelope.trust import Peer
 from envelope.zeromq import frames as wire
 from envelope.zeromq.bundling import Batch, Bundling, Collector, chunks
 from envelope.zeromq.dialogue import Dialogue, Result
@@ -142,10 +143,17 @@ class Seam:
 
     # Sending.
 
-    def seal(self, payload: bytes, topic: Topic, route: Sequence[bytes] | None) -> Frames:
+    def seal(
+        self,
+        payload: bytes,
+        topic: Topic,
+        route: Sequence[bytes] | None,
+        to: Peer | None = None,
+    ) -> Frames:
         """Return the message of one payload."""
         if self.dialogue is not None:
-            return self.dialogue.seal(payload, topic, route)
+            return self.dialogue.seal(payload, topic, route, to)
+        wire.check_no_one(to)
         if route is not None:
             wire.as_route(route, is_needed=False)
         name = wire.as_topic(topic)

@@ -29,7 +29,7 @@ from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq.bundling import Bundling
 from envelope.zeromq.dialogue import Dialogue
-from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags
+from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, check_no_one
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience, Seam
 
@@ -93,7 +93,7 @@ class SecureSocket:
 
     # Sending.
 
-    def send(
+    def send(  # noqa: PLR0913 (pyzmq's, and whom it is for)
         self,
         payload: bytes,
         topic: Topic = None,
@@ -101,6 +101,7 @@ class SecureSocket:
         flags: int = 0,
         copy: bool = True,
         route: Sequence[bytes] | None = None,
+        to: Peer | None = None,
     ) -> None:
         """Seal and send one payload.
 
@@ -113,6 +114,8 @@ class SecureSocket:
             flags: ``zmq.NOBLOCK`` or 0.
             copy: as in pyzmq; large envelopes are never copied.
             route: on a ROUTER, and only there: ``message.route``, or ``[identity]``.
+            to: on a ROUTER whose sealer addresses several: the one whom the route leads
+                to, such as ``message.sender``. It is addressed to that one alone.
 
         Raises:
             UsageError: a wrong argument; nothing was sent.
@@ -123,14 +126,22 @@ class SecureSocket:
         seam = self._seam
         collector = seam.collector
         if collector is not None:
-            if flags or route is not None or not collector.add(payload, topic):
-                self._collect(payload, topic, flags, route)
+            if flags or to is not None or route is not None or not collector.add(payload, topic):
+                self._collect(payload, topic, flags, route, to)
             return
-        if topic is None and route is None and not flags and seam.only_sealer is not None:
+        if (
+            topic is None
+            and route is None
+            and to is None
+            and not flags
+            and seam.only_sealer is not None
+        ):
             data = seam.only_sealer.seal(payload)
             self.socket.send(data, 0, copy and len(data) < _ZERO_COPY)
             return
         check_flags(flags)
+        if seam.type in (zmq.REQ, zmq.REP):
+            check_no_one(to)
         if seam.type == zmq.REQ:
             if self._asked is not None:  # Given up: this one takes its place.
                 dialogue_of(seam).forget(self._asked)
@@ -138,7 +149,7 @@ class SecureSocket:
         elif seam.type == zmq.REP and route is None:
             self.reply(self._owed(), payload, topic, flags=flags)
         else:
-            self._transmit(seam.seal(payload, topic, route), flags, copy=copy)
+            self._transmit(seam.seal(payload, topic, route, to), flags, copy=copy)
 
     def send_many(
         self,
@@ -168,6 +179,7 @@ class SecureSocket:
         *,
         flags: int = 0,
         route: Sequence[bytes] | None = None,
+        to: Peer | None = None,
     ) -> None:
         """Encode, seal and send an object: None, bool, int, float, str, bytes, list, dict.
 
@@ -177,9 +189,9 @@ class SecureSocket:
             UsageError: an object that has no encoding; nothing was sent.
             zmq.Again: as ``send``.
         """
-        self.send(codec.encode_object(value), topic, flags=flags, route=route)
+        self.send(codec.encode_object(value), topic, flags=flags, route=route, to=to)
 
-    def send_multipart(
+    def send_multipart(  # noqa: PLR0913 (pyzmq's, and whom it is for)
         self,
         frames: Sequence[bytes | bytearray | memoryview],
         topic: Topic = None,
@@ -187,6 +199,7 @@ class SecureSocket:
         flags: int = 0,
         copy: bool = True,
         route: Sequence[bytes] | None = None,
+        to: Peer | None = None,
     ) -> None:
         """Seal and send several frames as one payload, their boundaries signed (SPEC 10.3).
 
@@ -194,7 +207,7 @@ class SecureSocket:
             UsageError: no list of bytes, or more than 4096; nothing was sent.
             zmq.Again: as ``send``.
         """
-        self.send(codec.encode_frames(frames), topic, flags=flags, copy=copy, route=route)
+        self.send(codec.encode_frames(frames), topic, flags=flags, copy=copy, route=route, to=to)
 
     def flush(self, flags: int = 0) -> None:
         """Send what waits for company.
@@ -207,9 +220,15 @@ class SecureSocket:
         self._flush(flags)
 
     def _collect(
-        self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
+        self,
+        payload: bytes,
+        topic: Topic,
+        flags: int,
+        route: Sequence[bytes] | None,
+        to: Peer | None,
     ) -> None:
         check_flags(flags)
+        check_no_one(to)
         as_route(route, is_needed=False)
         if self.socket.closed:  # Nothing would be sent, so nothing else would tell.
             raise zmq.ZMQError(zmq.ENOTSOCK)

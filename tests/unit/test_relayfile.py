@@ -47,6 +47,7 @@ def read(tmp_path):
 def test_a_file_says_what_it_says(read, tmp_path):
     more = flow(
         name='"s"',
+        context='"flow.s"',
         plain='{ type = "XSUB", connect = ["ipc://a", "tcp://[::1]:1", "tcp://localhost:2"] }',
         sealed='{ type = "XPUB", bind = "tcp://0.0.0.0:6002" }',
         topic="3",
@@ -153,6 +154,18 @@ def test_only_counterparts_go_together(read, kinds):
         (NODE + "linger = -1\n" + flow(), "linger"),
         (NODE + "linger = true\n" + flow(), "linger"),
         (NODE + flow() + flow(), "two flows have the name 'p'"),
+        (NODE + flow() + flow(name='"q"'), "two flows have the context 'flow.p'"),
+        (
+            NODE + flow() + flow(name='"q"', context='"flow.q"'),
+            "ends bind 'tcp://127.0.0.1:5001'",
+        ),
+        (NODE + flow(plain='{ type = "PULL", bind = "ipc://a\\u0000b" }'), "bind is an endpoint"),
+        (
+            NODE + flow(plain='{ type = "PULL", bind = "tcp://0.0.0.0:1\\u0000;127.0.0.1:1" }'),
+            "bind is an endpoint",
+        ),
+        (NODE + flow(plain='{ type = "PULL", bind = "tcp://127.0.0.1:65536" }'), "up to 65535"),
+        (NODE + flow(sealed='{ type = "PUSH", connect = "tcp://a:0" }'), "up to 65535"),
         (NODE + flow(name=None), "flow 1: name is a text"),
         (NODE + flow(name='"a\\nb"'), "flow 1: name is a text"),
         (NODE + flow(context=None), "flow 'p': context is a text"),
