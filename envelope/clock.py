@@ -25,9 +25,9 @@ SECOND = 1_000_000
 """Microseconds in a second."""
 
 _time_ns = time.time_ns
-_monotonic_ns = time.monotonic_ns
-if hasattr(time, "CLOCK_BOOTTIME"):
-    _monotonic_ns = functools.partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+_monotonic_ns = functools.partial(
+    time.clock_gettime_ns, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+)
 
 
 def wall() -> int:

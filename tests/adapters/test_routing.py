@@ -12,6 +12,8 @@ from zmq.devices import ThreadMonitoredQueue, ThreadProxy
 
 from envelope import UsageError
 from envelope.errors import MalformedError, PolicyError
+from envelope.message import recipients_of
+from envelope.zeromq import Bundling
 
 ALICE, BOB, CAROL = (identity(name).public for name in ("alice", "bob", "carol"))
 CLIENTS, SERVERS = [zmq.REQ, zmq.DEALER], [zmq.REP, zmq.ROUTER]
@@ -289,3 +291,65 @@ class TestArguments:
             got = [opener.open(line.recv_multipart()[-1]) for _ in range(count)]
             assert [message.sequence for message in got] == list(range(count))
             assert {message.skipped for message in got} == {0}
+
+
+class TestTo:
+    """One of those whom a ROUTER's sealer addresses."""
+
+    def router(self, world, secure):
+        people = [world.alice.public, identity("carol").public]
+        router = secure(
+            zmq.ROUTER, sealer=world.sealer(world.bob, to=people), opener=world.opener()
+        )
+        router.socket.bind("inproc://to")
+        alice = secure(
+            zmq.DEALER,
+            sealer=world.sealer(to=[world.bob.public]),
+            opener=world.opener(world.alice),
+        )
+        alice.socket.connect("inproc://to")
+        alice.send(b"here")
+        return router, alice
+
+    def test_nobody_else_can_read_it(self, world, secure, plain):
+        router, alice = self.router(world, secure)
+        came = router.recv()
+        router.send(b"to all", route=came.route)
+        router.send(b"to alice", route=came.route, to=came.sender)
+        router.send_object(["to", "alice"], route=came.route, to=came.sender)
+        router.send_multipart([b"to", b"alice"], route=came.route, to=came.sender)
+        first, second = alice.recv(), alice.recv()
+        assert (first.payload, second.payload) == (b"to all", b"to alice")
+        assert first.stream != second.stream  # Each is seen whole by whoever counts.
+        assert (alice.recv_object(), alice.recv_multipart()) == (["to", "alice"], [b"to", b"alice"])
+        line = plain(zmq.DEALER)
+        line.connect("inproc://to")
+        line.send_multipart([b"", world.sealer(to=[world.bob.public]).seal(b"here")])
+        came = router.recv()
+        router.send(b"secret", route=came.route, to=came.sender)
+        assert recipients_of(line.recv_multipart()[-1]) == (ALICE.key_id,)
+
+    def test_it_is_a_peer(self, world, secure):
+        router, alice = self.router(world, secure)
+        route = router.recv().route
+        with pytest.raises(UsageError, match="to is a Peer"):
+            router.send(b"", route=route, to="alice")
+        with pytest.raises(UsageError, match="by a route"):
+            alice.send(b"", to=world.trust["bob"])
+
+    @pytest.mark.parametrize(
+        ("kind", "bundling"),
+        [
+            (zmq.PUSH, None),
+            (zmq.REQ, None),
+            (zmq.PAIR, None),
+            (zmq.PUSH, Bundling()),
+            (zmq.PAIR, Bundling()),
+        ],
+    )
+    def test_others_have_no_use_for_it(self, world, secure, kind, bundling):
+        opener = None if kind == zmq.PUSH else world.opener(world.alice)
+        sealer = world.sealer(to=[world.bob.public])
+        socket = secure(kind, sealer=sealer, opener=opener, bundling=bundling)
+        with pytest.raises(UsageError, match="by a route"):
+            socket.send(b"", to=world.trust["bob"])
