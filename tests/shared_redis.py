@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import shutil
+import socket
 import struct
 import tempfile
 from pathlib import Path
@@ -86,3 +87,17 @@ def bear(url, name, max_future=2.0):
         times = struct.pack(">qq", -1, int(max_future * 1_000_000))
         record = {"run": run, "history": history, "times": times}
         client.hset(key_of(name, ":store"), mapping=record)
+
+
+def born(url, clock, **options):
+    """Return a store in a namespace of its own whose memory was never lost."""
+    name = namespace()
+    bear(url, name)
+    return TimedStore(url, clock=clock, namespace=name, **options)
+
+
+def free_port():
+    """Return a port on loopback that nobody has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])

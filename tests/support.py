@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from envelope import Identity, Opener, Peer, Policy, Sealer, TrustStore
+from envelope.errors import RejectedError
 from envelope.replay import MemoryReplayStore
 
 START = 1_800_000_000_000_000
 """Where test clocks begin: Unix microseconds, in January 2027."""
 SECOND = 1_000_000
+STREAM = b"t" * 16
 
 
 def identity(name: str) -> Identity:
@@ -89,3 +91,12 @@ def flip(data: bytes, position: int, mask: int = 1) -> bytes:
     changed = bytearray(data)
     changed[position] ^= mask
     return bytes(changed)
+
+
+def mark(guard, sequence, sent_at=START, *, stream=STREAM, **options):
+    """Mark one envelope with a replay guard; return ``skipped`` or the code."""
+    options = {"full_at": 2, "window": 64, "expected": False, "forget_before": -1} | options
+    try:
+        return guard.mark(stream, sequence, sent_at, **options)
+    except RejectedError as error:
+        return error.code

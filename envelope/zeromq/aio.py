@@ -100,9 +100,10 @@ class SecureSocket:
         collector = seam.collector
         if collector is not None:
             if to is not None or route is not None or not collector.add(payload, topic):
-                await self._collect(payload, topic, flags, route, to)
+                check_no_one(to)
+                await self._collect(payload, topic, flags, route)
             return
-        if seam.type in (zmq.REQ, zmq.REP):
+        if seam.type != zmq.ROUTER:
             check_no_one(to)
         if seam.type == zmq.REQ:
             if self._asked is not None:  # Given up: this one takes its place.
@@ -164,14 +165,8 @@ class SecureSocket:
         await self._send_unsent(flags)
 
     async def _collect(
-        self,
-        payload: bytes,
-        topic: Topic,
-        flags: int,
-        route: Sequence[bytes] | None,
-        to: Peer | None,
+        self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
     ) -> None:
-        check_no_one(to)
         as_route(route, is_needed=False)
         if self.socket.closed:  # Nothing would be sent, so nothing else would tell.
             raise zmq.ZMQError(zmq.ENOTSOCK)

@@ -17,11 +17,11 @@ from typing import Final
 import zmq
 
 from envelope import clock
-from envelope.errors import MalformedError, UsageError
+from envelope.errors import UsageError
 from envelope.message import Message
 from envelope.trust import Peer
 from envelope.zeromq.frames import Frames, Route
-from envelope.zeromq.pipes import Inward, Outward, Pipe, Plain, has_events, open_next, read, write
+from envelope.zeromq.pipes import Inward, Outward, Pipe, Plain, has_events, read, write
 from envelope.zeromq.socket import SecureSocket
 
 MAX_CLIENTS: Final = 1024
@@ -199,45 +199,12 @@ class BackIn(Inward):
         """The socket that had no room."""
         return self._plain if self._into.closed else self._into
 
-    def _move(self) -> bool:
-        if self._held is None:
-            message = open_next(self._secure)
-            if message is None:
-                return False
-            try:
-                self._take(message)
-            except (MalformedError, UsageError) as error:
-                self._drop(error)
-                return True
-        if self._held is None:
-            return True
-        while self._first:
-            now = clock.monotonic()
-            line = self._first[-1]
-            if now < self._until and not line.closed and not has_events(line, _POLLOUT):
-                self.again_at = now + _LOOK
-                raise zmq.Again
-            self._first.pop()
-        if self._into.closed:
-            self._drop("its client gave way to others")
-        else:
-            write(self._into, self._held)
-            self._count(self._held)
-        self._held = None
-        return True
-
-    def _take(self, message: Message) -> None:
-        """Hold what a message has for its client, if anything.
-
-        Raises:
-            MalformedError: it names none.
-            UsageError: it cannot have a socket of its own.
-        """
+    def _take(self, message: Message) -> Frames | None:
         name, *frames = self._unwrap(message)
         client, is_new = self._clients.find(name, message.sender)
         client.route = message.route
         if not frames:  # It is only announced, so that its server can speak first.
-            return
+            return None
         self._into = client.socket
         if is_new:
             self._first = []
@@ -246,7 +213,19 @@ class BackIn(Inward):
                 with contextlib.suppress(UsageError):
                     self._first.append(others.find(name, message.sender)[0].socket)
             self._until = clock.monotonic() + _TO_BE_READY
-        self._held = frames
+        return frames
+
+    def _write(self, frames: Frames) -> None:
+        while self._first:
+            now = clock.monotonic()
+            line = self._first[-1]
+            if now < self._until and not line.closed and not has_events(line, _POLLOUT):
+                self.again_at = now + _LOOK
+                raise zmq.Again
+            self._first.pop()
+        if self._into.closed:
+            raise UsageError("its client gave way to others")
+        write(self._into, frames)
 
 
 class BackOut(Pipe):

@@ -150,9 +150,7 @@ class Dialogue:
         self, payload: bytes, topic: Topic, route: Sequence[bytes] | None, to: Peer | None
     ) -> Frames:
         """Return the message of one payload that is neither request nor reply."""
-        if self._type != zmq.ROUTER:
-            wire.check_no_one(to)
-        elif to is not None and not isinstance(to, Peer):
+        if to is not None and not isinstance(to, Peer):
             raise UsageError("to is a Peer, such as message.sender")
         before, name = self.route(route), wire.as_topic(topic)
         bound = () if name is None else (name,)

@@ -295,9 +295,10 @@ class Inward(Pipe):
             if message is None:
                 return False
             try:
-                self._held = self._unwrap(message)
-            except MalformedError as error:
+                self._held = self._take(message)
+            except (MalformedError, UsageError) as error:
                 self._drop(error)
+            if self._held is None:
                 return True
         try:
             self._write(self._held)
@@ -307,6 +308,15 @@ class Inward(Pipe):
             self._count(self._held)
         self._held = None
         return True
+
+    def _take(self, message: Message) -> Frames | None:
+        """Return what a message has to hand on, or None if that is nothing.
+
+        Raises:
+            MalformedError: it is no message of this flow.
+            UsageError: nobody could take it.
+        """
+        return self._unwrap(message)
 
     def _write(self, frames: Frames) -> None:
         """Hand a message on.

@@ -127,7 +127,8 @@ class SecureSocket:
         collector = seam.collector
         if collector is not None:
             if flags or to is not None or route is not None or not collector.add(payload, topic):
-                self._collect(payload, topic, flags, route, to)
+                check_no_one(to)
+                self._collect(payload, topic, flags, route)
             return
         if (
             topic is None
@@ -140,7 +141,7 @@ class SecureSocket:
             self.socket.send(data, 0, copy and len(data) < _ZERO_COPY)
             return
         check_flags(flags)
-        if seam.type in (zmq.REQ, zmq.REP):
+        if seam.type != zmq.ROUTER:
             check_no_one(to)
         if seam.type == zmq.REQ:
             if self._asked is not None:  # Given up: this one takes its place.
@@ -220,15 +221,9 @@ class SecureSocket:
         self._flush(flags)
 
     def _collect(
-        self,
-        payload: bytes,
-        topic: Topic,
-        flags: int,
-        route: Sequence[bytes] | None,
-        to: Peer | None,
+        self, payload: bytes, topic: Topic, flags: int, route: Sequence[bytes] | None
     ) -> None:
         check_flags(flags)
-        check_no_one(to)
         as_route(route, is_needed=False)
         if self.socket.closed:  # Nothing would be sent, so nothing else would tell.
             raise zmq.ZMQError(zmq.ENOTSOCK)

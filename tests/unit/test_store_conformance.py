@@ -9,13 +9,12 @@ from __future__ import annotations
 import pytest
 import shared_redis
 from parallel import at_once, in_child
-from support import SECOND, START, FakeClock, World
+from support import SECOND, START, STREAM, FakeClock, World, mark
 
 from envelope.errors import RejectedError
 from envelope.replay import Batch, Gaps, Mark, MemoryReplayStore, ReplayStore, SQLiteReplayStore
 
 SENDER, OTHER = b"s" * 16, b"o" * 16
-STREAM = b"t" * 16
 
 
 def on_redis(_folder, clock, first):
@@ -57,15 +56,6 @@ def make(kind, clock, tmp_path):
 def store(make):
     with make() as made:
         yield made
-
-
-def mark(guard, sequence, sent_at=START, *, stream=STREAM, **options):
-    """Mark one envelope; return ``skipped`` or the code."""
-    options = {"full_at": 2, "window": 64, "expected": False, "forget_before": -1} | options
-    try:
-        return guard.mark(stream, sequence, sent_at, **options)
-    except RejectedError as error:
-        return error.code
 
 
 def check(guard, sequence, sent_at=START, *, stream=STREAM, expected=False):

@@ -16,47 +16,15 @@ import pytest
 import redis
 import shared_redis
 from local_redis import LocalRedis
-from shared_redis import TimedStore, key_of
-from support import SECOND, START, FakeClock
+from shared_redis import TimedStore, born, free_port, key_of
+from support import SECOND, START, STREAM, mark
 
 from envelope import clock as clocks
-from envelope.errors import BeforeStartError, RejectedError, StoreUnavailableError, UsageError
+from envelope.errors import BeforeStartError, StoreUnavailableError, UsageError
 from envelope.replay import Batch, Mark, RedisReplayStore
 from envelope.replay.server import _Line as Line
 
-SENDER, OTHER, STREAM = b"s" * 16, b"o" * 16, b"t" * 16
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def store(clock):
-    with born(shared_redis.server().url, clock) as made:
-        yield made
-
-
-@pytest.fixture
-def server(tmp_path):
-    """Return a server of the test's own, to be maltreated."""
-    with LocalRedis(tmp_path) as own:
-        yield own
-
-
-def born(url, clock, **options):
-    name = shared_redis.namespace()
-    shared_redis.bear(url, name)
-    return TimedStore(url, clock=clock, namespace=name, **options)
-
-
-def mark(guard, sequence, sent_at=START, *, stream=STREAM, **options):
-    options = {"full_at": 2, "window": 64, "expected": False, "forget_before": -1} | options
-    try:
-        return guard.mark(stream, sequence, sent_at, **options)
-    except RejectedError as error:
-        return error.code
+SENDER, OTHER = b"s" * 16, b"o" * 16
 
 
 def mark_each(store, marks, *guards):
@@ -81,13 +49,6 @@ def await_replica(client):
     client.set("written", 1)  # WAIT is about what its own connection wrote.
     while not client.wait(1, 1000):
         pass
-
-
-def free_port():
-    """Return a port on loopback that nobody has."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 @pytest.mark.audit("A3", "R2")
