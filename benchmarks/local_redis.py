@@ -52,7 +52,7 @@ class LocalRedis:
     def start(self) -> None:
         """Start it, again if it was stopped, and wait until it answers."""
         self.path.unlink(missing_ok=True)
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603 (a fixed command)
         deadline = time.monotonic() + 20
         while not self._listens():
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -74,7 +74,7 @@ def _refused(error: RejectedError) -> Failure:
 
 def _misused(error: Exception) -> Failure:
     """Say in one line what Typer would say in five."""
-    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]  # Click's own
     context = getattr(error, "ctx", None)
     command = "envelope" if context is None else context.command_path
     return Failure(Status.USAGE, (f"envelope: {message}", f"  see: {command} --help"))

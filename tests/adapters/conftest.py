@@ -38,6 +38,12 @@ def world():
 
 
 @pytest.fixture
+def at(tmp_path):
+    """Returns an ipc endpoint by name."""
+    return lambda name: f"ipc://{tmp_path}/{name}"
+
+
+@pytest.fixture
 def plain():
     """Makes plain sockets."""
     opened: list[zmq.Socket] = []

@@ -48,12 +48,6 @@ def relays(tmp_path):
             relay.kill()
 
 
-@pytest.fixture
-def at(tmp_path):
-    """Returns an ipc endpoint by name."""
-    return lambda name: f"ipc://{tmp_path}/{name}"
-
-
 class TestPatterns:
     def test_a_pipeline(self, relays, plain, at):
         relays(

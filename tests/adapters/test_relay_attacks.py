@@ -20,12 +20,6 @@ CONTEXT = "flow.d"
 
 
 @pytest.fixture
-def at(tmp_path):
-    """Returns an ipc endpoint by name."""
-    return lambda name: f"ipc://{tmp_path}/{name}"
-
-
-@pytest.fixture
 def nodes(tmp_path):
     """The relay's, and two peers that it knows: "relay", "ann", "mallory"."""
     made = {one: Node.create(tmp_path / f"{one}.node") for one in ("relay", "ann", "mallory")}
@@ -85,13 +79,13 @@ def peer(plain, nodes, at):
     return make
 
 
-@pytest.fixture
-def server(plain, at):
+@pytest.fixture(params=[False, True], ids=["first", "last"])
+def server(plain, at, request):
+    """To whom a name belongs there: who came first with it, or, as with ipykernel, last."""
     socket = plain(zmq.ROUTER)
     socket.rcvtimeo = WAIT_MS
     socket.sndhwm = socket.rcvhwm = 0
-    # As ipykernel does: then whoever comes last with a name has it.
-    socket.router_handover = True
+    socket.router_handover = request.param
     socket.bind(at("server"))
     return socket
 
@@ -177,25 +171,6 @@ def test_a_relay_that_may_open_few_files_goes_on(relay, peer, server):
     assert figures["messages"] + figures["dropped"] == 301
 
 
-@pytest.mark.audit("A16")
-def test_what_is_far_too_large_is_never_taken_in(relay, plain, at, peer, server):
-    one = relay()
-    stranger = plain(zmq.DEALER)
-    ended = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-    ended.rcvtimeo = WAIT_MS
-    stranger.connect(at("line"))
-    stranger.send_multipart([b"", bytes(2**24 + 1)])
-    try:
-        ended.recv_multipart()
-    finally:
-        stranger.disable_monitor()
-        ended.close()
-    mallory = peer("mallory")
-    mallory.send_multipart([b"client", b"hello"])
-    assert server.recv_multipart() == [b"client", b"hello"]
-    assert one.end()["d"]["refused"] == {}
-
-
 @pytest.mark.parametrize(
     "frames",
     [
@@ -224,20 +199,6 @@ def test_what_a_stranger_says_moves_nothing(relay, plain, at, peer, server, fram
     figures = one.end()["d"]
     assert figures["in"]["messages"] == 1
     assert sum(figures["refused"].values()) <= 10
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [b"", b"no frames", codec.encode_frames([]), codec.encode_object([b"client", 3])],
-    ids=["empty", "bytes", "none", "an object"],
-)
-def test_what_a_peer_says_that_is_no_message_of_a_relay_is_dropped(relay, peer, server, payload):
-    one = relay()
-    mallory = peer("mallory")
-    mallory.send(payload)
-    mallory.send_multipart([b"client", b"hello"])
-    assert server.recv_multipart() == [b"client", b"hello"]
-    assert one.end()["d"]["in"] == {"messages": 1, "bytes": 5, "dropped": 1}
 
 
 @pytest.mark.parametrize("name", [b"", b"\x00zero", b"x" * 256, b"x" * 70_000], ids=len)
