@@ -25,7 +25,7 @@ _MAX_TOPICS: Final = 1024
 
 # By freeing a block of this size glibc learns to keep the top of its heap, where it would
 # give the memory of each bundle back to the kernel, to ask for it again at the next one:
-# mallopt(3), the dynamic M_MMAP_THRESHOLD. A third of what a bundled message costs.
+# mallopt(3), the dynamic M_MMAP_THRESHOLD (decision 0013).
 bytes(1 << 20)
 
 
