@@ -50,38 +50,28 @@ class _Anchor(NamedTuple):
     heard_at: int
 
 
-class YoungStreams:
+class YoungStreams(dict[bytes, _Anchor]):
     """Streams that began after a challenge of this life; bounded for each sender.
 
-    One thread writes at a time; any may read.
+    By the sender's key id and stream, 32 bytes. A dict, since every opening looks whether
+    there is any. One thread writes at a time; any may read.
     """
 
-    __slots__ = ("_anchors",)
-
-    def __init__(self) -> None:
-        self._anchors: dict[bytes, _Anchor] = {}
-
-    def __bool__(self) -> bool:
-        """Tell whether there is any."""
-        return bool(self._anchors)
-
-    def __contains__(self, origin: bytes) -> bool:
-        """Tell of a sender's key id and stream, 32 bytes."""
-        return origin in self._anchors
+    __slots__ = ()
 
     def add(self, origin: bytes, *, sent_at: int, since: int, now: int) -> None:
         """Remember a stream by the envelope that answered, its sequence being 0."""
         sender = origin[:KEY_ID_SIZE]
-        own = [known for known in list(self._anchors) if known.startswith(sender)]
+        own = [known for known in list(self) if known.startswith(sender)]
         for oldest in own[: max(0, len(own) - _MAX_STREAMS + 1)]:
-            self._anchors.pop(oldest, None)
-        self._anchors[origin] = _Anchor(sent_at, since, now)
+            self.pop(oldest, None)
+        self[origin] = _Anchor(sent_at, since, now)
 
     def is_fresh(
         self, origin: bytes, sent_at: int, *, now: int, max_age: int, max_future: int
     ) -> bool:
         """Judge an envelope by its stream's own clock; all times in microseconds."""
-        anchor = self._anchors.get(origin)
+        anchor = self.get(origin)
         if anchor is None:
             return False
         oldest = anchor.sent_at + (now - anchor.since) - max_age

@@ -197,13 +197,18 @@ class Tally:
             sender.accepted += 1
             sender.messages += messages
 
-    def refuse(self, error: RejectedError, name_of: Callable[[bytes], str | None]) -> None:
-        """Count one refusal and, now and then, log it.
+    def refuse(
+        self, error: RejectedError, name_of: Callable[[bytes], str | None], data: bytes = b""
+    ) -> None:
+        """Say whose envelope it claims to be, count it and, now and then, log it.
 
         Args:
-            error: with ``claimed_sender`` filled in.
+            error: ``claimed_sender`` is filled in from the envelope.
             name_of: returns the name that a key id stands for, if any.
+            data: the envelope, if there is one.
         """
+        if data and (error.has_header or error.verified):
+            error.claimed_sender = data[8:24]
         # A store of somebody else's may have a code of its own.
         code = self._codes.get(error.code) or self._codes.setdefault(error.code, _Code(error.code))
         claimed = error.claimed_sender

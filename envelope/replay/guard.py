@@ -144,7 +144,10 @@ class Guard:
             if sent_at <= entry.floor:
                 raise TooOldError("stamped before this sender's floor")
             if sequence <= window.top:  # An honest next one calls nothing.
-                _check(window, sequence)
+                if sequence + window.size <= window.top:
+                    raise TooOldError("behind the replay window of its stream")
+                if window.has(sequence):
+                    raise ReplayedError
         elif sent_at <= self.floor:
             raise TooOldError("stamped before this sender's floor")
         elif len(self._entries) >= full_at and sent_at <= self._lowest_newest():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import START, World
 
 from envelope.errors import RejectedError, StoreUnavailableError, UsageError
-from envelope.replay import MemoryReplayStore
+from envelope.replay import MemoryReplayStore, SQLiteReplayStore
 
 
 def one_by_one(opener, arrivals):
@@ -61,22 +61,51 @@ def test_the_results_are_those_of_one_after_the_other(data):
     world = World()
     arrivals = data.draw(st.permutations(some_of_everything(world)))
     at = data.draw(st.integers(0, len(arrivals)))
+    workers = data.draw(st.integers(1, 3))
     first, second = world.opener(), world.opener()
     expected = one_by_one(first, arrivals)
-    results = second.open_each(arrivals[:at]) + second.open_each(tuple(arrivals[at:]))
+    results = [
+        *second.open_each(arrivals[:at], workers=workers),
+        *second.open_each(tuple(arrivals[at:]), workers=workers),
+    ]
     assert plain(results) == plain(expected)
     assert second.stats == first.stats
     assert second.replay.state() == first.replay.state()
 
 
 @pytest.mark.audit("R1")
-def test_of_copies_in_one_batch_one_is_delivered():
+@pytest.mark.parametrize("workers", [1, 4])
+def test_of_copies_in_one_batch_one_is_delivered(workers):
     world = World()
     opener, sealer = world.opener(), world.sealer()
     arrivals = [[sealer.seal(b"%d" % n)] for n in range(3)]
-    results = opener.open_each([*arrivals, *reversed(arrivals), *arrivals])
+    copies = [*arrivals, *reversed(arrivals), *arrivals, *arrivals * 10]
+    results = opener.open_each(copies, workers=workers)
     assert [one[0].payload for one in results[:3]] == [b"0", b"1", b"2"]
-    assert [(one.code, one.verified) for one in results[3:]] == [("replayed", True)] * 6
+    assert [(one.code, one.verified) for one in results[3:]] == [("replayed", True)] * 36
+
+
+def test_many_workers_mark_in_a_durable_store_too(tmp_path):
+    world = World()
+    sealer = world.sealer(to=[world.bob.public])
+    arrivals = [[sealer.seal(b"%d" % n)] for n in range(200)]
+    path = tmp_path / "memory"
+    with SQLiteReplayStore(path, first_life=True, clock=world.clock) as store:
+        results = world.opener(replay=store).open_each(arrivals, workers=4)
+        assert [one[0].payload for one in results] == [b"%d" % n for n in range(200)]
+    with SQLiteReplayStore(path, clock=world.clock) as store:
+        results = world.opener(replay=store).open_each(arrivals, workers=4)
+        assert {one.code for one in results} == {"replayed"}
+
+
+@pytest.mark.parametrize("workers", [0, -1, None, True, 2.0, "2"])
+def test_workers_are_a_number_of_threads(workers):
+    world = World()
+    opener = world.opener()
+    arrivals = [[world.sealer().seal(b"x")]]
+    with pytest.raises(UsageError, match="workers"):
+        opener.open_each(arrivals, workers=workers)
+    assert opener.open_each(arrivals)[0][0].payload == b"x"
 
 
 def test_nothing_is_nothing():

@@ -66,7 +66,7 @@ class TestYoungStreams:
         for stream in range(8):
             young.add(origin(1, stream), sent_at=0, since=0, now=0)
         young.add(origin(1, 9), sent_at=0, since=0, now=0)
-        assert len(young._anchors) == 8
+        assert len(young) == 8
 
 
 @pytest.fixture
