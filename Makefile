@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit docs vectors wheel bench soak picture lock clean
+.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench soak picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ help: ## list these targets
 demo: $(RUN)/.stamp ## Zeek events through a hostile proxy, every lie of it named
 	@$(RUN)/bin/python -m envelope.cli demo $(ARGS)
 
-test: check ## everything a change must pass, but the wheel
+test: check guard ## everything a change must pass, but the wheel
 
 check: lint types arrows unit
 
@@ -45,6 +45,10 @@ unit: $(DEV)/.stamp ## pytest with branch coverage, and the coverage bars
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$(cat tests/core.txt | paste -sd, -)"
+
+guard: $(DEV)/.stamp ## count the instructions of the hot paths beside what is known
+	bash .ci/valgrind
+	$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 vectors: $(DEV)/.stamp ## generate tests/vectors/*.json and the example of SPEC.md anew
 	$(BIN)/python tests/vectors/generate.py
