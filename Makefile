@@ -6,13 +6,14 @@
 PYTHON ?= python3
 DEV := .venv
 RUN := .venv-demo
+PEERS := .venv-peers
 BIN := $(DEV)/bin
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench soak picture lock clean
+.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench bench-peers soak picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +66,9 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/scaling.py --write docs/guides/scaling.md
 	$(BIN)/python benchmarks/zeromq.py --write docs/performance.md
 
+bench-peers: $(PEERS)/.stamp ## what a message costs here and with every peer, side by side in one run
+	PYTHONPATH=benchmarks $(PEERS)/bin/python -m peers --write docs/performance.md $(ARGS)
+
 soak: $(DEV)/.stamp ## 200 kills, minutes of chaos, long properties: no replay gets in
 	bash .ci/redis
 	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
@@ -80,9 +84,11 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  --no-header --no-annotate --upgrade --group dev --extra cli --extra redis pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --upgrade requirements/peers.in pyproject.toml -c requirements/run.txt -o requirements/peers.txt
 
 clean: ## remove what the targets made
-	rm -rf $(DEV) $(RUN) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEV) $(RUN) $(PEERS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -102,3 +108,6 @@ $(DEV)/.stamp: requirements/dev.txt
 
 $(RUN)/.stamp: requirements/run.txt
 	$(call make_venv,$(RUN),requirements/run.txt)
+
+$(PEERS)/.stamp: requirements/peers.txt
+	$(call make_venv,$(PEERS),requirements/peers.txt)
