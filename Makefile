@@ -7,13 +7,17 @@ PYTHON ?= python3
 DEV := .venv
 RUN := .venv-demo
 PEERS := .venv-peers
+PLOTS := .venv-plots
 BIN := $(DEV)/bin
+
+DATA := docs/pictures/data
+CURVES := plain,curve,stunnel,dtls,relay,sealed,signed-bundled,sealed-bundled
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench bench-peers soak picture lock clean
+.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench bench-peers bench-stream plots soak picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,6 +73,15 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 bench-peers: $(PEERS)/.stamp ## what a message costs here and with every peer, side by side in one run
 	PYTHONPATH=benchmarks $(PEERS)/bin/python -m peers --write docs/performance.md $(ARGS)
 
+bench-stream: $(PLOTS)/.stamp ## events through a proxy, beside CURVE, stunnel and DTLS; ten minutes
+	bash .ci/stunnel
+	$(PLOTS)/bin/python benchmarks/stream --rates --rounds 1 --subscribers 1 --only $(CURVES) \
+	  --json $(DATA)/stream-latency.json > /dev/null || test $$? = 1
+	$(PLOTS)/bin/python benchmarks/stream --json $(DATA)/stream.json --write docs/performance.md
+
+plots: $(PLOTS)/.stamp ## draw docs/pictures/*.svg and *.png from docs/pictures/data
+	$(PLOTS)/bin/python benchmarks/plots.py
+
 soak: $(DEV)/.stamp ## 200 kills, minutes of chaos, long properties: no replay gets in
 	bash .ci/redis
 	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
@@ -86,9 +99,11 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  --no-header --no-annotate --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --upgrade requirements/peers.in pyproject.toml -c requirements/run.txt -o requirements/peers.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate requirements/plots.in -c requirements/dev.txt -o requirements/plots.txt
 
 clean: ## remove what the targets made
-	rm -rf $(DEV) $(RUN) $(PEERS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -111,3 +126,6 @@ $(RUN)/.stamp: requirements/run.txt
 
 $(PEERS)/.stamp: requirements/peers.txt
 	$(call make_venv,$(PEERS),requirements/peers.txt)
+
+$(PLOTS)/.stamp: requirements/plots.txt
+	$(call make_venv,$(PLOTS),requirements/plots.txt)
