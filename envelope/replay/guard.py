@@ -25,6 +25,7 @@ from envelope.wire import STREAM_SIZE
 
 NEVER: Final = -1
 """A time before all times: the floor or cold start that refuses nothing."""
+_BEHIND: Final = "behind the replay window of its stream"
 
 
 class Gaps(NamedTuple):
@@ -145,7 +146,7 @@ class Guard:
                 raise TooOldError("stamped before this sender's floor")
             if sequence <= window.top:  # An honest next one calls nothing.
                 if sequence + window.size <= window.top:
-                    raise TooOldError("behind the replay window of its stream")
+                    raise TooOldError(_BEHIND)
                 if window.has(sequence):
                     raise ReplayedError
         elif sent_at <= self.floor:
@@ -161,8 +162,12 @@ class Guard:
             ReplayedError: accepted before.
         """
         entry = self._entries.get(stream)
-        if entry is not None and sequence <= entry.window.top:
-            _check(entry.window, sequence)
+        if entry is None or sequence > entry.window.top:
+            return
+        if sequence + entry.window.size <= entry.window.top:
+            raise TooOldError(_BEHIND)
+        if entry.window.has(sequence):
+            raise ReplayedError
 
     def mark(  # noqa: PLR0913 (an envelope's place, and the receiver's two limits)
         self,
@@ -351,11 +356,3 @@ class Guard:
             )
         self.floor, self._skipped, self._late = floor, skipped, late
         self._closed = Gaps(*closed)
-
-
-def _check(window: Window, sequence: int) -> None:
-    """Check a sequence that is not above the top."""
-    if sequence + window.size <= window.top:
-        raise TooOldError("behind the replay window of its stream")
-    if window.has(sequence):
-        raise ReplayedError

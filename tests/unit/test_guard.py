@@ -503,3 +503,28 @@ def test_a_reading_waits_for_the_step_that_is_being_made(reading):
             with pytest.raises(TimeoutError):
                 asked.result(timeout=0.05)
         assert asked.result() == getattr(guard, reading)()
+
+
+@pytest.mark.parametrize(
+    ("stream", "sequence", "code"),
+    [
+        (A, 100, "replayed"),
+        (A, 101, None),
+        (A, 99, None),  # Inside the window, and not seen.
+        (A, 37, None),
+        (A, 36, "too_old"),
+        (A, 0, "too_old"),
+        (B, 0, None),
+    ],
+)
+def test_the_window_alone_says_nothing_of_times_floors_and_unknown_streams(stream, sequence, code):
+    guard = new_guard(cold=50)
+    assert offer(guard, A, 100, 51) == 0
+    before = guard.state(), guard.gaps()
+    try:
+        guard.check_window(stream, sequence)
+    except RejectedError as error:
+        assert error.code == code
+    else:
+        assert code is None
+    assert (guard.state(), guard.gaps()) == before
