@@ -28,13 +28,17 @@ __all__ = [
     "aead_decrypt",
     "aead_encrypt",
     "argon2id",
+    "chacha_decrypt",
+    "chacha_encrypt",
     "equal",
     "hasher",
+    "hmac_blake2b",
     "is_ed25519_public",
     "is_x25519_public",
     "random_bytes",
     "sign",
     "signing_keypair",
+    "unkeyed_blake2b",
     "verify",
     "x25519",
     "x25519_public",
@@ -87,6 +91,12 @@ aead_encrypt = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_encrypt
 aead_decrypt = nacl.bindings.crypto_aead_xchacha20poly1305_ietf_decrypt
 """aead_decrypt(ciphertext || tag, aad, nonce 24, key 32) -> plaintext, or CryptoError."""
 
+chacha_encrypt = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt
+"""chacha_encrypt(plaintext, aad, nonce 12, key 32) -> ciphertext || tag (16); for sessions."""
+
+chacha_decrypt = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt
+"""chacha_decrypt(ciphertext || tag, aad, nonce 12, key 32) -> plaintext, or CryptoError."""
+
 equal = hmac.compare_digest
 """equal(a, b) -> bool, in constant time for equal lengths."""
 
@@ -112,6 +122,16 @@ def H(n: int, label: bytes, *data: bytes, key: bytes = b"") -> bytes:  # noqa: N
     for part in data:
         state.update(part)
     return state.digest()[:n]
+
+
+def unkeyed_blake2b(data: bytes) -> bytes:
+    """Return BLAKE2b-512 as Noise uses it: no label, no key (SPEC 18.1)."""
+    return hashlib.blake2b(data).digest()
+
+
+def hmac_blake2b(key: bytes, data: bytes) -> bytes:
+    """Return HMAC (RFC 2104) over BLAKE2b-512, as Noise uses it."""
+    return hmac.digest(key, data, "blake2b")
 
 
 def signing_keypair(seed: bytes) -> tuple[bytes, bytes]:

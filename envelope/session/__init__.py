@@ -1,0 +1,1 @@
+"""Sessions: key exchange for two ends that can both speak (SPEC 18)."""

@@ -1,0 +1,194 @@
+"""The handshake by itself: turns, forgeries, agreement, and nothing that shows a key."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envelope.primitives import CryptoError, x25519_public
+from envelope.session.noise import MAX_MESSAGE, Handshake, nonce_of
+
+ALICE, BOB, EVE = (bytes([number]) * 32 for number in (1, 2, 3))
+FIRST_SIZE, SECOND_SIZE = 32 + 48 + 16, 32 + 16
+
+
+def ends(prologue=b"p", other=None, expected=BOB):
+    """Return initiator and responder."""
+    first = Handshake(
+        secret=ALICE, ephemeral=b"a" * 32, prologue=prologue, remote_static=x25519_public(expected)
+    )
+    second = Handshake(
+        secret=BOB,
+        ephemeral=b"b" * 32,
+        prologue=prologue if other is None else other,
+        remote_static=None,
+    )
+    return first, second
+
+
+def state_of(handshake):
+    """Return all that a handshake holds."""
+    inner = handshake._state
+    return (
+        *(getattr(handshake, name) for name in Handshake.__slots__ if name != "_state"),
+        *(getattr(inner, name) for name in type(inner).__slots__),
+    )
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=80))
+def test_both_ends_agree(said, answered, prologue):
+    one, two = ends(prologue)
+    message = one.write(said)
+    assert len(message) == FIRST_SIZE + len(said)
+    assert two.read(message) == said
+    assert two.remote_static == x25519_public(ALICE)
+    reply = two.write(answered)
+    assert len(reply) == SECOND_SIZE + len(answered)
+    assert one.read(reply) == answered
+    assert one.keys.send == two.keys.receive != one.keys.receive == two.keys.send
+    assert one.keys.hash == two.keys.hash
+
+
+def test_there_are_no_keys_before_the_end():
+    one, two = ends()
+    assert one.keys is None
+    two.read(one.write(b""))
+    assert one.keys is None
+    assert two.keys is None
+    two.write(b"")
+    assert two.keys is not None
+    assert one.keys is None
+
+
+@pytest.mark.parametrize("at", range(FIRST_SIZE + 3))
+def test_a_first_message_with_any_bit_changed_changes_nothing(at):
+    one, two = ends()
+    message = one.write(b"abc")
+    forged = message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :]
+    before = state_of(two)
+    with pytest.raises(CryptoError):
+        two.read(forged)
+    assert state_of(two) == before
+    assert two.read(message) == b"abc"
+
+
+@pytest.mark.parametrize("at", range(SECOND_SIZE + 3))
+def test_a_second_message_with_any_bit_changed_changes_nothing(at):
+    one, two = ends()
+    two.read(one.write(b""))
+    message = two.write(b"abc")
+    forged = message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :]
+    before = state_of(one)
+    with pytest.raises(CryptoError):
+        one.read(forged)
+    assert state_of(one) == before
+    assert one.read(message) == b"abc"
+
+
+@pytest.mark.parametrize("size", [0, 31, 32, 79, 80, FIRST_SIZE - 1, MAX_MESSAGE + 1])
+def test_a_message_of_a_wrong_size_is_none(size):
+    one, two = ends()
+    message = (one.write(b"") + bytes(MAX_MESSAGE))[:size]
+    with pytest.raises(CryptoError):
+        two.read(message)
+
+
+def test_the_largest_message_is_one():
+    one, two = ends()
+    payload = bytes(MAX_MESSAGE - FIRST_SIZE)
+    assert two.read(one.write(payload)) == payload
+    one, two = ends()
+    with pytest.raises(RuntimeError, match="larger"):
+        one.write(payload + b"x")
+
+
+def test_who_is_not_meant_reads_nothing():
+    one, two = ends(expected=EVE)
+    with pytest.raises(CryptoError):
+        two.read(one.write(b"for Eve"))
+
+
+def test_who_agrees_on_something_else_reads_nothing():
+    one, two = ends(b"valves", b"pumps")
+    with pytest.raises(CryptoError):
+        two.read(one.write(b"open"))
+
+
+def test_only_who_was_addressed_can_answer():
+    one, _ = ends()
+    eve = Handshake(secret=EVE, ephemeral=b"e" * 32, prologue=b"p", remote_static=None)
+    with pytest.raises(CryptoError):
+        eve.read(one.write(b""))
+    # She answers a handshake of her own making instead.
+    other = Handshake(
+        secret=ALICE, ephemeral=b"a" * 32, prologue=b"p", remote_static=x25519_public(EVE)
+    )
+    eve.read(other.write(b""))
+    with pytest.raises(CryptoError):
+        one.read(eve.write(b"I am Bob"))
+
+
+def test_an_initiators_own_message_is_no_answer():
+    one, _ = ends()
+    message = one.write(b"")
+    with pytest.raises(CryptoError):
+        one.read(message)
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])
+def test_a_key_of_low_order_is_refused(point):
+    one, two = ends()
+    message = one.write(b"")
+    with pytest.raises(CryptoError):
+        two.read(point + message[32:])
+    low = Handshake(secret=ALICE, ephemeral=b"a" * 32, prologue=b"p", remote_static=point)
+    with pytest.raises(CryptoError):
+        low.write(b"")
+
+
+def test_each_end_has_its_turns():
+    one, two = ends()
+    for wrong in (lambda: one.read(b""), lambda: two.write(b"")):
+        with pytest.raises(RuntimeError, match="turn"):
+            wrong()
+    message = one.write(b"")
+    with pytest.raises(RuntimeError, match="turn"):
+        one.write(b"")
+    two.read(message)
+    with pytest.raises(RuntimeError, match="turn"):
+        two.read(message)
+    one.read(two.write(b""))
+    for end in (one, two):
+        with pytest.raises(RuntimeError, match="turn"):
+            end.write(b"")
+        with pytest.raises(RuntimeError, match="turn"):
+            end.read(b"")
+
+
+def test_two_handshakes_of_the_same_ends_share_no_key():
+    one, two = ends()
+    one.read(two.write(two.read(one.write(b""))))
+    again = Handshake(
+        secret=ALICE, ephemeral=b"c" * 32, prologue=b"p", remote_static=x25519_public(BOB)
+    )
+    responder = Handshake(secret=BOB, ephemeral=b"d" * 32, prologue=b"p", remote_static=None)
+    again.read(responder.write(responder.read(again.write(b""))))
+    assert not {*one.keys} & {*again.keys}
+
+
+def test_nothing_printed_shows_a_key():
+    one, two = ends()
+    for end in (one, two, copy.copy(one)):
+        assert repr(end).startswith("<Handshake, ")
+        for secret in (ALICE, BOB, b"a" * 32):
+            assert secret.hex() not in repr(end)
+            assert repr(secret) not in repr(end)
+
+
+def test_a_nonce_is_its_counter():
+    assert nonce_of(0) == bytes(12)
+    assert nonce_of(0x0102) == bytes(4) + b"\x02\x01" + bytes(6)
+    assert nonce_of(2**64 - 1) == bytes(4) + b"\xff" * 8
