@@ -236,13 +236,18 @@ def test_a_replica_that_takes_over_begins_anew_with_what_it_has(tmp_path, clock)
         admin(master) as first,
         admin(replica) as second,
     ):
+
+        def replicate() -> None:
+            first.set("written", 1)  # WAIT is about what its own connection wrote.
+            while not first.wait(1, 1000):  # Until the replica has it.
+                pass
+
+        replicate()  # The master's history changes when its first replica comes.
         name = shared_redis.namespace()
         shared_redis.bear(master.url, name)
         with TimedStore(master.url, clock=clock, namespace=name) as store:
             assert mark(orders(store), 0) == 0
-            first.set("written", 1)  # WAIT is about what its own connection wrote.
-            while not first.wait(1, 1000):  # Until the replica has it.
-                pass
+            replicate()
         master.kill()
         with pytest.raises(StoreUnavailableError, match="role:master"):
             TimedStore(replica.url, clock=clock, namespace=name)
