@@ -129,6 +129,15 @@ class TestAnswer:
         bob.answer(data, in_reply_to=asked, asked=None, since=bob.monotonic())
         return bob
 
+    def test_its_stream_is_past_the_cold_start_for_one_and_for_several_at_once(
+        self, world, slow, asked
+    ):
+        sealer = slow.sealer()  # Before the memory: it is of an earlier life.
+        bob = self.heard(world, sealer, asked, replay=world.store(first_life=False))
+        assert bob.open(sealer.seal(b"one")).payload == b"one"
+        (messages,) = bob.open_each([[sealer.seal(b"two")]])
+        assert messages[0].payload == b"two"
+
     def test_its_stream_is_fresh_from_then_on(self, world, slow, asked):
         sealer = slow.sealer()
         bob = self.heard(world, sealer, asked)
