@@ -37,6 +37,7 @@ Rules of this file:
         +-- BadSignatureError      bad_signature
         +-- UnsealError            unseal
         +-- StoreUnavailableError  store_unavailable
+        +-- UnknownSessionError    unknown_session
 """
 
 from __future__ import annotations
@@ -239,6 +240,14 @@ class StoreUnavailableError(RejectedError):
     summary = "the replay store cannot answer; offer the envelope again"
 
 
+class UnknownSessionError(RejectedError):
+    """SPEC 18.8: of sessions alone. Its sender is told to begin another."""
+
+    code = "unknown_session"
+    summary = "a message of a session that this end does not have"
+    has_header = False
+
+
 REJECTIONS: tuple[type[RejectedError], ...] = (
     TooLargeError,
     MalformedError,
@@ -256,8 +265,9 @@ REJECTIONS: tuple[type[RejectedError], ...] = (
     BadSignatureError,
     UnsealError,
     StoreUnavailableError,
+    UnknownSessionError,
 )
-"""Every way to refuse, in the order of the checks (SPEC 7.2)."""
+"""Every way to refuse, in the order of the checks (SPEC 7.2); last, that of sessions."""
 
 CODES: tuple[str, ...] = tuple(error.code for error in REJECTIONS)
 """The codes of ``REJECTIONS``, in the same order."""

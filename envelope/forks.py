@@ -24,10 +24,11 @@ class Owner(Protocol):
 class _Process:
     """This process, as opposed to the one it was forked from."""
 
-    __slots__ = ("_life", "_owners", "_pid")
+    __slots__ = ("_owners", "_pid", "told")
 
     def __init__(self) -> None:
-        self._life = 0
+        self.told = 0
+        """``life()`` as far as the fork hook knows, without a call of the system."""
         self._pid = os.getpid()
         self._owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -39,11 +40,11 @@ class _Process:
         """Return a number that no ancestor of this process has."""
         if os.getpid() != self._pid:
             self._renew()
-        return self._life
+        return self.told
 
     def _renew(self) -> None:
         self._pid = os.getpid()
-        self._life += 1
+        self.told += 1
         for owner in list(self._owners):
             owner._lock = threading.RLock()  # noqa: SLF001 (what an Owner is for)
 

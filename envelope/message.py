@@ -1,13 +1,13 @@
-"""What an opener hands out: a payload and where it provably comes from.
+"""What an opener, or a session, hands out: a payload and where it provably comes from.
 
-Rules of this file: a Message exists only for an envelope that passed every
-check. Printing one shows no payload.
+Rules of this file: a Message exists only for what passed every check. Printing one shows
+no payload.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 from envelope import codec, wire
 from envelope.binding import body_digest
@@ -68,6 +68,23 @@ def recipients_of(data: bytes) -> tuple[bytes, ...]:
     return tuple(data[at : at + wire.KEY_ID_SIZE] for at in range(start, header.body, step))
 
 
+class Origin(Protocol):
+    """What all messages of one arrival share."""
+
+    sender: Peer
+    context: str
+    bound: tuple[bytes, ...]
+    skipped: int
+    route: tuple[bytes, ...]
+
+    @property
+    def header(self) -> wire.Header:
+        """The header, or what stands for one."""
+
+    def identify(self, index: int) -> bytes:
+        """Return the message id."""
+
+
 class Arrival:
     """What all messages of one envelope share; filled by the opener."""
 
@@ -92,14 +109,18 @@ class Arrival:
         self.body = body
         self.route: tuple[bytes, ...] = ()
 
+    def identify(self, index: int) -> bytes:
+        """Return the message id (SPEC 5.5)."""
+        return _identify(self.head, self.body, index)
+
 
 class Message:
-    """A payload that passed every check of SPEC 7.2. Immutable; safe to share."""
+    """A payload that passed every check of SPEC 7.2, or 18.8. Immutable; safe to share."""
 
     __slots__ = ("_arrival", "_index", "_payload")
 
-    def __init__(self, payload: bytes, index: int, arrival: Arrival) -> None:
-        """Made by an opener only."""
+    def __init__(self, payload: bytes, index: int, arrival: Origin) -> None:
+        """Made by an opener or a session only."""
         self._payload = payload
         self._index = index
         self._arrival = arrival
@@ -116,12 +137,12 @@ class Message:
 
     @property
     def sender(self) -> Peer:
-        """The peer whose key signed it, as it stood in the trust store."""
+        """The peer whose key signed it, or whose session it came by, as the trust store has it."""
         return self._arrival.sender
 
     @property
     def stream(self) -> bytes:
-        """The 16-byte id of the sender's stream."""
+        """The 16-byte id of the sender's stream; in a session, of its direction (SPEC 18.5)."""
         return self._arrival.header.stream
 
     @property
@@ -131,13 +152,21 @@ class Message:
 
     @property
     def sent_at(self) -> int:
-        """The sender's wall clock at sealing, Unix microseconds."""
+        """The sender's wall clock at sealing, Unix microseconds.
+
+        In a session: when the session began, by the sender's clock. It was sealed later.
+        """
         return self._arrival.header.sent_at
 
     @property
     def sealed(self) -> bool:
-        """Whether it was encrypted as well as signed."""
-        return self._arrival.header.kind == wire.SEALED
+        """Whether it was encrypted."""
+        return self._arrival.header.kind != wire.SIGNED
+
+    @property
+    def by_session(self) -> bool:
+        """Whether it came by a session, so that nobody can prove to others who sent it."""
+        return self._arrival.header.kind not in (wire.SIGNED, wire.SEALED)
 
     @property
     def context(self) -> str:
@@ -157,9 +186,8 @@ class Message:
 
     @property
     def id(self) -> bytes:
-        """The 32-byte message id (SPEC 5.5); a reply names it. Computed when asked for."""
-        arrival = self._arrival
-        return _identify(arrival.head, arrival.body, self._index)
+        """The 32-byte message id (SPEC 5.5, 18.6); a reply names it. Computed when asked for."""
+        return self._arrival.identify(self._index)
 
     @property
     def in_reply_to(self) -> bytes | None:
@@ -202,6 +230,11 @@ class Message:
         except MalformedError as error:
             error.claimed_sender, error.verified = self.sender.key_id, True
             raise
+
+    @property
+    def arrival(self) -> Origin:
+        """What it shares with the messages that arrived with it; for adapters."""
+        return self._arrival
 
     def came_by(self, route: tuple[bytes, ...]) -> None:
         """Note the route; for the adapter that knows it, once."""

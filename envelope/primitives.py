@@ -20,6 +20,7 @@ import nacl.bindings
 from nacl.exceptions import CryptoError
 
 __all__ = [
+    "HINT_LABEL",
     "LABELS",
     "SIGN_LABEL",
     "CryptoError",
@@ -61,12 +62,19 @@ LABELS = frozenset(
         b"env1-nonce",
         b"env1-stream",
         b"env1-text",
+        b"env1-session",
+        b"env1-streams",
+        b"env1-message",
+        b"env1-hint",
     }
 )
 """The labels of H (SPEC 2.3); a hash under any other label cannot be begun."""
 
 SIGN_LABEL = b"envelope/v1/sign"
-"""The first 16 bytes of what Ed25519 signs (SPEC 5.4)."""
+"""The first 16 bytes of what Ed25519 signs in an envelope (SPEC 5.4)."""
+
+HINT_LABEL = b"envelope/v1/hint"
+"""The first 16 bytes of what Ed25519 signs in a hint of sessions (SPEC 18.7)."""
 
 _BLOCK = 128  # BLAKE2b's block: a label fills one (SPEC 2.2).
 _FIELD_PRIME = 2**255 - 19

@@ -37,6 +37,7 @@ REMEDIES: Final = {
     "bad_signature": "compare context and topic of both ends, letter by letter; if they are the "
     "same, it was changed on the way or is a forgery",
     "unseal": "the sender sealed it wrongly, or for another key",
+    "unknown_session": "an end that was restarted; the two make another by themselves",
 }
 """What to do about a code, where the detail does not say it."""
 

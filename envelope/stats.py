@@ -20,14 +20,14 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from envelope import clock as clocks
 from envelope import reasons
 from envelope.clock import Clock
 from envelope.errors import CODES, RejectedError, UnknownSenderError
 from envelope.forks import process
-from envelope.replay import Gaps, ReplayGuard
+from envelope.replay import Gaps
 from envelope.trust import TrustStore
 
 _log = logging.getLogger("envelope.opener")
@@ -93,12 +93,19 @@ class Stats:
     clock_stepped_back: int
 
 
+class Counting(Protocol):
+    """What knows the gaps of a sender: its replay memory, or its sessions."""
+
+    def gaps(self) -> Gaps:
+        """Return the figures of SPEC 8.9."""
+
+
 class SenderTally:
     """The running counters of one key id; the opener adds to them."""
 
     __slots__ = ("accepted", "guard", "messages", "name", "refused")
 
-    def __init__(self, name: str, guard: ReplayGuard) -> None:
+    def __init__(self, name: str, guard: Counting) -> None:
         self.name = name
         self.guard = guard
         self.accepted = 0
@@ -182,7 +189,7 @@ class Tally:
         self._codes = {code: _Code(code) for code in CODES}
         self._senders: dict[bytes, SenderTally] = {}
 
-    def sender(self, key_id: bytes, name: str, guard: ReplayGuard) -> SenderTally:
+    def sender(self, key_id: bytes, name: str, guard: Counting) -> SenderTally:
         """Return the counters of a sender whose signature was verified."""
         with self._lock:
             found = self._senders.get(key_id)

@@ -91,6 +91,7 @@ class Handshake:
     __slots__ = (
         "_ephemeral",
         "_is_initiator",
+        "_public",
         "_remote_ephemeral",
         "_secret",
         "_state",
@@ -100,12 +101,19 @@ class Handshake:
     )
 
     def __init__(
-        self, *, secret: bytes, ephemeral: bytes, prologue: bytes, remote_static: bytes | None
+        self,
+        *,
+        secret: bytes,
+        public: bytes,
+        ephemeral: bytes,
+        prologue: bytes,
+        remote_static: bytes | None,
     ) -> None:
         """Begin.
 
         Args:
             secret: this end's X25519 secret.
+            public: and its public key.
             ephemeral: a fresh X25519 secret, 32 bytes that nobody knows, used for this
                 handshake alone.
             prologue: what both ends agree on without saying it; else they do not agree on
@@ -114,6 +122,7 @@ class Handshake:
         """
         self._is_initiator = remote_static is not None
         self._secret = secret
+        self._public = public
         self._ephemeral = ephemeral
         self._remote_ephemeral = b""
         self._step = 0
@@ -121,7 +130,12 @@ class Handshake:
         self.keys: Keys | None = None
         self._state = _SymmetricState()
         self._state.mix_hash(prologue)
-        self._state.mix_hash(x25519_public(secret) if remote_static is None else remote_static)
+        self._state.mix_hash(public if remote_static is None else remote_static)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both messages were written and read."""
+        return self._step == len(_PATTERN)
 
     @property
     def _is_writing(self) -> bool:
@@ -143,7 +157,7 @@ class Handshake:
                 parts.append(x25519_public(self._ephemeral))
                 state.mix_hash(parts[-1])
             elif word == "s":
-                parts.append(state.encrypt_and_hash(x25519_public(self._secret)))
+                parts.append(state.encrypt_and_hash(self._public))
             else:
                 state.mix_key(self._agree(word))
         message = b"".join([*parts, state.encrypt_and_hash(payload)])

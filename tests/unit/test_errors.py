@@ -16,7 +16,14 @@ import pytest
 
 import envelope
 from envelope import errors
-from envelope.errors import CODES, REJECTIONS, EnvelopeError, RejectedError, UnsealError
+from envelope.errors import (
+    CODES,
+    REJECTIONS,
+    EnvelopeError,
+    RejectedError,
+    UnknownSessionError,
+    UnsealError,
+)
 
 SPEC = (Path(__file__).parents[2] / "docs" / "SPEC.md").read_text(encoding="utf-8")
 DRAWN = re.compile(r"^    ([| ]*)(?:\+-- )?(\w+Error)(?: +(.*))?$", re.MULTILINE)
@@ -67,10 +74,12 @@ def test_the_drawn_tree_names_every_code_and_only_usage_errors_are_value_errors(
 
 @pytest.mark.audit("P4")
 def test_the_codes_and_their_steps_are_those_of_spec_12():
-    rows = re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", section("12."), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([\d, .]+) \|", section("12."), re.MULTILINE)
     assert rows
     assert [code for code, _ in rows] == list(CODES)
-    for error, (_, steps) in zip(REJECTIONS, rows, strict=True):
+    assert rows[-1] == ("unknown_session", "18.8")
+    assert (UnknownSessionError.__doc__ or "").startswith("SPEC 18.8: ")
+    for error, (_, steps) in zip(REJECTIONS[:-1], rows[:-1], strict=True):
         cited = (error.__doc__ or "").split(".")[1]
         assert cited.startswith("2 step"), error
         assert re.findall(r"\d+", cited)[1:] == steps.split(", "), error
@@ -80,13 +89,21 @@ def test_the_codes_stand_in_the_order_of_the_checks_of_spec_7_2():
     checks = section("7.").split("\n7.2.")[1].split("\n7.3.")[0]
     met = dict.fromkeys(name for name in re.findall(r"`(\w+)`", checks) if name in CODES)
     # Step 7 names the guard's three in the order of 8.4, as the tuple does.
-    assert list(met) == list(CODES)
+    # The last is of sessions, which are opened by 18.8.
+    assert list(met) == list(CODES)[:-1]
+
+
+def test_the_codes_of_sessions_are_among_those_of_spec_18_8():
+    checks = section("18.").split("\n18.8.")[1].split("\n18.9.")[0]
+    met = set(re.findall(r"`(\w+)`", checks))
+    assert met <= set(CODES)
+    assert "unknown_session" in met
 
 
 def test_every_way_to_refuse_is_listed_once():
     subclasses = {found for found in classes().values() if issubclass(found, RejectedError)}
     assert set(REJECTIONS) == subclasses - {RejectedError}
-    assert len(set(CODES)) == len(CODES) == len(REJECTIONS) == 16
+    assert len(set(CODES)) == len(CODES) == len(REJECTIONS) == 17
     assert RejectedError.code == "rejected"
 
 
@@ -112,11 +129,12 @@ def test_a_refusal_claims_no_sender_and_is_unverified_unless_it_comes_after_the_
     assert error().verified is (error is UnsealError)
 
 
-def test_only_the_first_two_checks_come_before_a_header_was_read():
+def test_only_the_first_two_checks_and_a_session_come_without_an_envelopes_header():
     assert [error.code for error in REJECTIONS if not error.has_header] == [
         "too_large",
         "malformed",
         "version",
+        "unknown_session",
     ]
     assert RejectedError.has_header is True
 

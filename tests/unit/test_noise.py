@@ -18,10 +18,15 @@ FIRST_SIZE, SECOND_SIZE = 32 + 48 + 16, 32 + 16
 def ends(prologue=b"p", other=None, expected=BOB):
     """Return initiator and responder."""
     first = Handshake(
-        secret=ALICE, ephemeral=b"a" * 32, prologue=prologue, remote_static=x25519_public(expected)
+        secret=ALICE,
+        public=x25519_public(ALICE),
+        ephemeral=b"a" * 32,
+        prologue=prologue,
+        remote_static=x25519_public(expected),
     )
     second = Handshake(
         secret=BOB,
+        public=x25519_public(BOB),
         ephemeral=b"b" * 32,
         prologue=prologue if other is None else other,
         remote_static=None,
@@ -119,12 +124,22 @@ def test_who_agrees_on_something_else_reads_nothing():
 
 def test_only_who_was_addressed_can_answer():
     one, _ = ends()
-    eve = Handshake(secret=EVE, ephemeral=b"e" * 32, prologue=b"p", remote_static=None)
+    eve = Handshake(
+        secret=EVE,
+        public=x25519_public(EVE),
+        ephemeral=b"e" * 32,
+        prologue=b"p",
+        remote_static=None,
+    )
     with pytest.raises(CryptoError):
         eve.read(one.write(b""))
     # She answers a handshake of her own making instead.
     other = Handshake(
-        secret=ALICE, ephemeral=b"a" * 32, prologue=b"p", remote_static=x25519_public(EVE)
+        secret=ALICE,
+        public=x25519_public(ALICE),
+        ephemeral=b"a" * 32,
+        prologue=b"p",
+        remote_static=x25519_public(EVE),
     )
     eve.read(other.write(b""))
     with pytest.raises(CryptoError):
@@ -144,7 +159,13 @@ def test_a_key_of_low_order_is_refused(point):
     message = one.write(b"")
     with pytest.raises(CryptoError):
         two.read(point + message[32:])
-    low = Handshake(secret=ALICE, ephemeral=b"a" * 32, prologue=b"p", remote_static=point)
+    low = Handshake(
+        secret=ALICE,
+        public=x25519_public(ALICE),
+        ephemeral=b"a" * 32,
+        prologue=b"p",
+        remote_static=point,
+    )
     with pytest.raises(CryptoError):
         low.write(b"")
 
@@ -172,9 +193,19 @@ def test_two_handshakes_of_the_same_ends_share_no_key():
     one, two = ends()
     one.read(two.write(two.read(one.write(b""))))
     again = Handshake(
-        secret=ALICE, ephemeral=b"c" * 32, prologue=b"p", remote_static=x25519_public(BOB)
+        secret=ALICE,
+        public=x25519_public(ALICE),
+        ephemeral=b"c" * 32,
+        prologue=b"p",
+        remote_static=x25519_public(BOB),
     )
-    responder = Handshake(secret=BOB, ephemeral=b"d" * 32, prologue=b"p", remote_static=None)
+    responder = Handshake(
+        secret=BOB,
+        public=x25519_public(BOB),
+        ephemeral=b"d" * 32,
+        prologue=b"p",
+        remote_static=None,
+    )
     again.read(responder.write(responder.read(again.write(b""))))
     assert not {*one.keys} & {*again.keys}
 

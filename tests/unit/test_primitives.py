@@ -18,6 +18,7 @@ from nacl.pwhash import argon2id as reference_argon2id
 
 from envelope import primitives
 from envelope.primitives import (
+    HINT_LABEL,
     LABELS,
     SIGN_LABEL,
     CryptoError,
@@ -140,9 +141,9 @@ def test_the_labels_are_those_of_spec_2_3():
     table = SPEC.split("\n2.3.")[1].split("\n2.4.")[0]
     labels = [label.encode() for label in re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)]
     assert len(labels) == len(set(labels))
-    assert set(labels) == LABELS | {SIGN_LABEL}
-    assert SIGN_LABEL not in LABELS
-    assert len(SIGN_LABEL) == 16
+    assert set(labels) == LABELS | {SIGN_LABEL, HINT_LABEL}
+    assert len(SIGN_LABEL) == len(HINT_LABEL) == 16
+    assert not LABELS & {SIGN_LABEL, HINT_LABEL}
 
 
 @pytest.mark.audit("C7")

@@ -12,6 +12,7 @@ from support import World, identity
 
 from envelope import Opener, Peer, Policy, TrustStore
 from envelope.errors import CODES, RejectedError, RequestError, StoreUnavailableError
+from envelope.session import SessionManager
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "troubleshooting.md"
 SECTION = re.compile(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -118,17 +119,29 @@ def store_unavailable(world):
     return opener, world.sealer().seal(b""), ()
 
 
+def unknown_session(world):
+    ends = [
+        SessionManager(one, world.trust, context="orders", clock=world.clock)
+        for one in (world.alice, world.bob, world.bob)
+    ]
+    asking, first, restarted = ends
+    asking.send(b"", to=BOB)
+    first.receive(asking.outbox.popleft().data)
+    asking.receive(first.outbox.popleft().data)
+    return restarted, asking.outbox.popleft().data, ()
+
+
 def line_of(code):
-    """Return what the log says when an opener refuses with a code."""
+    """Return what the log says when an opener, or a session, refuses with a code."""
     world = World()
     opener, data, bound = globals()[code](world)
-    assert isinstance(opener, Opener)
+    receive = opener.open if isinstance(opener, Opener) else opener.receive
     handler = Kept()
     log = logging.getLogger("envelope.opener")
     log.addHandler(handler)
     try:
         with pytest.raises(RejectedError) as told:
-            opener.open(data, bound=bound)
+            receive(data, bound=bound)
     finally:
         log.removeHandler(handler)
     assert told.value.code == code

@@ -17,7 +17,11 @@ def ours(vector, role, remote_static=None):
         vector, f"{role}_static", f"{role}_ephemeral", f"{role}_prologue"
     )
     return Handshake(
-        secret=secret, ephemeral=ephemeral, prologue=prologue, remote_static=remote_static
+        secret=secret,
+        public=x25519_public(secret),
+        ephemeral=ephemeral,
+        prologue=prologue,
+        remote_static=remote_static,
     )
 
 
@@ -73,6 +77,7 @@ def talk(mine, other):
 def test_we_begin_and_another_implementation_answers():
     mine = Handshake(
         secret=ALICE,
+        public=x25519_public(ALICE),
         ephemeral=b"e" * 32,
         prologue=b"both agree",
         remote_static=x25519_public(BOB),
@@ -84,7 +89,13 @@ def test_we_begin_and_another_implementation_answers():
 
 
 def test_another_implementation_begins_and_we_answer():
-    mine = Handshake(secret=BOB, ephemeral=b"e" * 32, prologue=b"both agree", remote_static=None)
+    mine = Handshake(
+        secret=BOB,
+        public=x25519_public(BOB),
+        ephemeral=b"e" * 32,
+        prologue=b"both agree",
+        remote_static=None,
+    )
     other = theirs(initiator=True)
     assert mine.read(bytes(other.write_message(b"hello"))) == b"hello"
     assert mine.remote_static == x25519_public(ALICE)
@@ -93,6 +104,12 @@ def test_another_implementation_begins_and_we_answer():
 
 
 def test_with_another_prologue_they_do_not_meet():
-    mine = Handshake(secret=BOB, ephemeral=b"e" * 32, prologue=b"both agree", remote_static=None)
+    mine = Handshake(
+        secret=BOB,
+        public=x25519_public(BOB),
+        ephemeral=b"e" * 32,
+        prologue=b"both agree",
+        remote_static=None,
+    )
     with pytest.raises(CryptoError):
         mine.read(bytes(theirs(initiator=True, prologue=b"they do not").write_message(b"")))

@@ -1,0 +1,385 @@
+"""SessionManager: sessions of one identity with many peers, without I/O (SPEC 18).
+
+Rules of this file:
+
+- Bytes in; bytes, messages and the time of the next look out. It opens no socket, starts no
+  thread, and reads no clock but those handed in.
+- What the application sends and receives is here; how sessions come about is ``exchange``.
+- Keys never leave the process that made them: a forked child begins with nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Final, NoReturn
+
+from envelope import clock as clocks
+from envelope.arguments import as_bytes, check_bound, check_context, check_message_id
+from envelope.binding import context_digest
+from envelope.clock import Clock
+from envelope.errors import (
+    MalformedError,
+    NotTrustedError,
+    RejectedError,
+    TooLargeError,
+    UnknownSessionError,
+    UsageError,
+)
+from envelope.forks import process
+from envelope.identity import Identity, PublicIdentity
+from envelope.message import Message
+from envelope.policy import Policy
+from envelope.primitives import random_bytes
+from envelope.session import wire
+from envelope.session.arrival import SessionArrival
+from envelope.session.channel import frames_of, message_id
+from envelope.session.exchange import Datagram, End, Exchange
+from envelope.session.link import Address, Link, OnSealed, Staged
+from envelope.session.timing import REJECT_AFTER, REKEY_AFTER, Times, Timing
+from envelope.stats import Stats, Tally
+from envelope.trust import Peer, TrustStore
+from envelope.wire import ID_SIZE
+
+_LOOK: Final = clocks.SECOND // 10
+"""How often validity dates are compared with the wall clock at least."""
+
+
+class SessionManager:
+    """The sessions of one identity in one context (SPEC 18). For one thread at a time.
+
+    Hand in what arrives by ``receive``, call ``tick`` when ``next_tick`` has come, send what is
+    in ``outbox`` first and then what ``send`` returned. ``SecureSocket(session=...)`` does
+    all that. One manager serves one socket.
+
+    Attributes:
+        identity: this end's.
+        context: where the sessions belong.
+        trust: whom to believe.
+        to: the peer that is asked where a caller names none; or None.
+        outbox: ``Datagram`` to send, in order.
+    """
+
+    def __init__(  # noqa: PLR0913 (who, whom to believe, where, whom to; the rest has defaults)
+        self,
+        identity: Identity,
+        trust: TrustStore,
+        *,
+        context: str,
+        to: Peer | PublicIdentity | None = None,
+        policy: Policy | None = None,
+        timing: Timing | None = None,
+        clock: Clock = clocks.wall,
+        monotonic: Clock = clocks.monotonic,
+        random: Callable[[int], bytes] = random_bytes,
+    ) -> None:
+        """Begin without any session.
+
+        Args:
+            identity: this end's.
+            trust: who may have a session, in which contexts and on which topics.
+            context: as the other end names this flow.
+            to: whom ``send`` asks for a session; None: those that ask are answered.
+            policy: max_age and max_future of an initiation, max_size, window. Session
+                messages are sealed and addressed always.
+            timing: when a session does what.
+            clock: wall clock in Unix microseconds.
+            monotonic: microseconds that never step back, and count sleep.
+            random: returns n random bytes.
+
+        Raises:
+            UsageError: an argument that cannot be used.
+        """
+        if not isinstance(identity, Identity):
+            raise UsageError("identity is an Identity")
+        if not isinstance(trust, TrustStore):
+            raise UsageError("trust is a TrustStore")
+        if policy is not None and not isinstance(policy, Policy):
+            raise UsageError("policy is a Policy")
+        if timing is not None and not isinstance(timing, Timing):
+            raise UsageError("timing is a Timing")
+        encoded = check_context(context)
+        self.identity = identity
+        self.context = context
+        self.trust = trust
+        self.to: bytes | None = None if to is None else _key_id(to)
+        self.policy = Policy() if policy is None else policy
+        self._max_size = self.policy.max_size
+        self._monotonic = monotonic
+        self._watch = clocks.HighWater(clock, tolerance=clocks.microseconds(self.policy.max_future))
+        self._tally = Tally(monotonic, context=context, own={identity.key_id}, trust=trust)
+        self._end = End(
+            identity=identity,
+            trust=trust,
+            context=context,
+            ctx=context_digest(encoded, ()),
+            policy=self.policy,
+            times=Times.of(Timing() if timing is None else timing),
+            clock=clock,
+            watch=self._watch,
+            random=random,
+            tally=self._tally,
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have nothing, in this process."""
+        self._life = process.life()
+        self._look_at = 0
+        self._exchange = Exchange(self._end)
+        self._tables = self._exchange.tables
+        self._links, self._channels = self._tables.links, self._tables.channels
+        self.outbox: deque[Datagram] = self._exchange.outbox
+
+    # Sending.
+
+    def send(  # noqa: C901, PLR0913 (the hot path: a message's place, in one function)
+        self,
+        payload: bytes,
+        *,
+        bound: tuple[bytes, ...] = (),
+        address: Address = (),
+        to: Peer | PublicIdentity | None = None,
+        in_reply_to: bytes | None = None,
+        on_sealed: OnSealed | None = None,
+    ) -> bytes | None:
+        """Seal a payload, or keep it until there is a session.
+
+        Args:
+            payload: any bytes.
+            bound: frames that go in clear beside it, authenticated.
+            address: the link.
+            to: the peer at its other end; by default that of the manager.
+            in_reply_to: the id of the message that this answers.
+            on_sealed: called with the message's id and bytes once it is sealed, which may be
+                much later, or never.
+
+        Returns:
+            The message to send now; None: it comes into ``outbox``, once the peer answers.
+
+        Raises:
+            UsageError: a wrong argument; the peer is not valid; or as much is staged as may be.
+        """
+        # Two processes with one key and one counter would use a nonce twice.
+        if process.life() != self._life:
+            self._begin()
+        now = self._now()
+        link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
+        if type(payload) is not bytes:
+            raise UsageError(f"payload is bytes, not {type(payload).__name__}; encode it first")
+        frames, flags = b"", 0
+        size = len(payload) + wire.OVERHEAD + ID_SIZE
+        if bound != ():
+            bound = check_bound(bound)
+            frames = frames_of(bound)
+            size += len(frames)
+        if size > self._max_size:
+            raise UsageError(f"larger than max_size, {self._max_size} bytes")
+        if in_reply_to is not None:
+            payload, flags = check_message_id(in_reply_to) + payload, wire.REPLY
+        if link is None:
+            link = self._link_to(to, address, now)
+        channel = link.current
+        if channel is None or now >= channel.ends_at or link.staged:
+            self._stage(link, Staged(payload, bound, flags, on_sealed), now)
+            return None
+        data = channel.seal(payload, frames, flags)
+        link.owed_since = 0
+        if not link.unanswered_since:
+            link.unanswered_since = now
+        if on_sealed is not None:
+            on_sealed(message_id(channel.our_stream, channel.sent - 1), data)
+        if (now >= channel.rekey_at or channel.sent >= REKEY_AFTER) and link.initiation is None:
+            self._exchange.ask(link, now)
+        return data
+
+    def has_room(self, size: int = 0) -> bool:
+        """Tell whether one more message of this size may wait for a session."""
+        return self._tables.has_room(size)
+
+    @property
+    def staged(self) -> int:
+        """How many messages wait for a session."""
+        return self._tables.staged
+
+    @property
+    def dropped(self) -> int:
+        """How many waited and were given up."""
+        return self._tables.dropped
+
+    def is_open(self, *, address: Address = (), to: Peer | PublicIdentity | None = None) -> bool:
+        """Tell whether there is a session to send by now, and none is being asked for."""
+        link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
+        return link is not None and link.current is not None and link.initiation is None
+
+    def _link_to(self, to: Peer | PublicIdentity | None, address: Address, now: int) -> Link:
+        key_id = self.to if to is None else _key_id(to)
+        if key_id is None:
+            raise UsageError("whom to? Give the manager, or the call, to=peer")
+        if not isinstance(address, Hashable):
+            raise UsageError("an address can be a key of a dictionary")
+        try:
+            peer = self._exchange.peer(key_id)
+        except RejectedError as error:
+            raise UsageError(f"no session with this peer: {error}") from None
+        return self._tables.add_link(peer, address, now)
+
+    def _stage(self, link: Link, staged: Staged, now: int) -> None:
+        self._tables.stage(link, staged)
+        granted = link.next
+        if link.initiation is None and (granted is None or now >= link.ask_again_at(granted)):
+            self._exchange.ask(link, now)
+        else:
+            self._tables.schedule(link, now)
+
+    # Receiving.
+
+    def receive(
+        self, data: bytes, *, bound: tuple[bytes, ...] = (), address: Address = ()
+    ) -> Message | None:
+        """Take in a message that arrived.
+
+        Args:
+            data: the message.
+            bound: the frames that travelled beside it.
+            address: the link by which it came; None: where no link can be told, an initiation
+                makes one by its stream.
+
+        Returns:
+            A message for the application: authentic, unchanged, for the first time. None: it
+            was about sessions; look into ``outbox``.
+
+        Raises:
+            RejectedError: refused, with its ``code``. Nothing was changed, but a hint may be
+                in ``outbox``.
+            UsageError: the caller's mistake.
+        """
+        if process.told != self._life:
+            self._begin()  # The child of a fork has not heard what its parent hears.
+        now = self._now()
+        if type(data) is not bytes:
+            data = as_bytes(data, "a message")
+        size = len(data)
+        try:
+            if bound != ():
+                bound = check_bound(bound)
+                size += sum(map(len, bound))
+            if size > self._max_size:
+                raise TooLargeError(f"{size} bytes, larger than {self._max_size} bytes")
+            if data[:5] == wire.DATA_START:
+                return self._take(data, bound, address, now)
+            self._exchange.handle(data, bound, address, now)
+        except RejectedError as error:
+            self._tally.refuse(error, self._exchange.name_of)
+            raise
+        return None
+
+    def _take(
+        self, data: bytes, bound: tuple[bytes, ...], address: Address, now: int
+    ) -> Message | None:
+        """Take in a data message."""
+        if len(data) < wire.OVERHEAD:
+            raise MalformedError("shorter than the shortest message of a session")
+        flags, high, low, session_id = wire.read_data(data)
+        if flags:
+            wire.check_flags(flags, len(data))
+        counter = high << 32 | low
+        found = self._channels.get(session_id)
+        if found is None or now >= found[0].ends_at or counter >= REJECT_AFTER:
+            self._exchange.send_hint(data, address, now)
+            raise UnknownSessionError
+        channel, link = found
+        peer = link.peer
+        frames = self._check_bound(peer, bound, flags) if bound or peer.topics or flags else b""
+        try:
+            payload, skipped = channel.open(data, counter, frames)
+        except RejectedError as error:
+            error.claimed_sender = peer.key_id
+            raise
+        if channel is link.next:
+            self._exchange.confirm(link, now)
+        if address != link.address and address is not None:
+            self._tables.move(link, address)
+        link.heard_at = now
+        link.unanswered_since = 0
+        in_reply_to = None
+        if flags:
+            if flags == wire.CONTROL:
+                return None
+            in_reply_to, payload = payload[:ID_SIZE], payload[ID_SIZE:]
+        link.owed_since = link.owed_since or now
+        tally = link.tally
+        tally.accepted += 1
+        tally.messages += 1
+        return Message(
+            payload,
+            0,
+            SessionArrival(channel, link, counter, in_reply_to, self.context, bound, skipped),
+        )
+
+    @staticmethod
+    def _check_bound(peer: Peer, bound: tuple[bytes, ...], flags: int) -> bytes:
+        """Check what a message is bound to, and return FRAMES."""
+        if flags == wire.CONTROL:
+            if bound:
+                raise MalformedError("a control message with bound frames")
+        elif not peer.allows_topic(bound):
+            raise NotTrustedError(f"{peer.name!r} may not send on this topic")
+        return frames_of(bound)
+
+    # Times.
+
+    def next_tick(self) -> int | None:
+        """Return when ``tick`` is due, monotonic microseconds; None: nothing waits."""
+        return self._tables.next_wake()
+
+    def tick(self) -> None:
+        """Do what is due: repeat, confirm, doubt, retire, give up."""
+        if process.life() != self._life:
+            self._begin()
+        now = self._now()
+        while (link := self._tables.due(now)) is not None:
+            self._exchange.turn(link, now)
+            self._tables.schedule(link, now)
+
+    def _now(self) -> int:
+        """Return the monotonic clock, after a look at what may have changed since."""
+        now = self._monotonic()
+        if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
+            self._look_at = now + _LOOK
+            self._exchange.look()
+        return now
+
+    # The rest.
+
+    @property
+    def links(self) -> list[Link]:
+        """The links that there are, for whoever shows them."""
+        return list(self._links.values())
+
+    @property
+    def stats(self) -> Stats:
+        """One reading of the counters: messages by sender, refusals by code."""
+        return self._tally.read(self._watch.steps)
+
+    def reset_clock(self) -> None:
+        """Accept that the wall clock was set back; see ``Opener.reset_clock``."""
+        self._watch.reset()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("sessions belong to one process")
+
+    def __repr__(self) -> str:
+        """Return where it speaks and with how many."""
+        return f"<SessionManager in {self.context!r}, {len(self._channels)} sessions>"
+
+
+def _key_id(to: Peer | PublicIdentity) -> bytes:
+    if not isinstance(to, Peer | PublicIdentity):
+        raise UsageError("to is a Peer or a PublicIdentity")
+    return to.key_id

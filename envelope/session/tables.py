@@ -1,0 +1,211 @@
+"""Which links and sessions there are, by peer, address and session id (SPEC 18.2, 18.12).
+
+Rules of this file: it finds, adds and drops. Whatever leaves a slot leaves the tables and
+loses its keys in the same call. Everything in it is bounded.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections.abc import Callable
+
+from envelope import reasons
+from envelope.errors import UnknownSessionError, UsageError
+from envelope.session import wire
+from envelope.session.channel import Channel
+from envelope.session.figures import Figures
+from envelope.session.link import Address, Link, Staged
+from envelope.session.timing import MAX_LINKS, MAX_STAGED, MAX_STAGED_BYTES, Times
+from envelope.stats import Tally
+from envelope.trust import Peer
+
+_log = logging.getLogger("envelope.session")
+
+
+class Tables:
+    """The links of one manager. Not thread-safe.
+
+    Attributes:
+        links: by (key id, address).
+        by_peer: by key id, then by address.
+        channels: sessions with their links, by the id by which they are addressed here.
+        asked: links whose initiation is out, by the session id that it offers.
+        staged: messages that wait for sessions, of all links.
+        dropped: those that were given up.
+    """
+
+    __slots__ = (
+        "_count",
+        "_figures",
+        "_random",
+        "_staged_size",
+        "_tally",
+        "_times",
+        "_wakes",
+        "asked",
+        "by_peer",
+        "channels",
+        "dropped",
+        "links",
+        "staged",
+    )
+
+    def __init__(self, times: Times, tally: Tally, random: Callable[[int], bytes]) -> None:
+        self._times = times
+        self._tally = tally
+        self._random = random
+        self.links: dict[tuple[bytes, Address], Link] = {}
+        self.by_peer: dict[bytes, dict[Address, Link]] = {}
+        self.channels: dict[bytes, tuple[Channel, Link]] = {}
+        self.asked: dict[bytes, Link] = {}
+        self._figures: dict[bytes, Figures] = {}
+        self._wakes: list[tuple[int, int, Link]] = []
+        self._count = itertools.count()
+        self.staged = self._staged_size = self.dropped = 0
+
+    def new_id(self) -> bytes:
+        """Return a session id that nothing here has."""
+        while True:
+            session_id = self._random(wire.SESSION_ID_SIZE)
+            if session_id not in self.channels and session_id not in self.asked:
+                return session_id
+
+    def add_link(self, peer: Peer, address: Address, now: int) -> Link:
+        """Return a new link; the one of this peer that was heard longest ago may go for it."""
+        links = self.by_peer.setdefault(peer.key_id, {})
+        if len(links) >= MAX_LINKS:
+            oldest = min(links.values(), key=lambda one: one.heard_at)
+            self.drop(oldest.revoke(), oldest)
+            self.give_up(oldest, "another link of this peer took its place")
+            self.remove_link(oldest)
+        link = Link(address, peer, self._times, now)
+        links[address] = self.links[peer.key_id, address] = link
+        return link
+
+    def remove_link(self, link: Link) -> None:
+        """Forget a link, which has no session any more."""
+        key_id = link.key_id
+        if self.links.get((key_id, link.address)) is link:
+            del self.links[key_id, link.address]
+            del self.by_peer[key_id][link.address]
+            if not self.by_peer[key_id]:
+                del self.by_peer[key_id]
+
+    def move(self, link: Link, address: Address) -> None:
+        """Note that a peer is reached by another way now, unless another link is there."""
+        key_id = link.key_id
+        if (key_id, address) in self.links:
+            return
+        self.remove_link(link)
+        link.address = address
+        self.links[key_id, address] = link
+        self.by_peer.setdefault(key_id, {})[address] = link
+
+    def addressed_by(self, key_id: bytes, session_id: bytes, counter: int) -> Link:
+        """Return the link whose current session a hint is about."""
+        for link in self.by_peer.get(key_id, {}).values():
+            channel = link.current
+            if channel is not None and channel.their_id == session_id:
+                if counter < channel.sent:
+                    return link
+                break
+        raise UnknownSessionError("a hint about nothing that this end sent")
+
+    def add(self, channel: Channel, link: Link) -> None:
+        """Note a session that has its slot, and begin to count its peer."""
+        self.channels[channel.our_id] = channel, link
+        peer = link.peer
+        figures = self._figures.get(peer.key_id)
+        if figures is None:
+            figures = self._figures[peer.key_id] = Figures(self._channels_of(peer.key_id))
+        link.tally = self._tally.sender(peer.key_id, peer.name, figures)
+
+    def _channels_of(self, key_id: bytes) -> Callable[[], list[Channel]]:
+        return lambda: [
+            channel for link in self.by_peer.get(key_id, {}).values() for channel in link.channels()
+        ]
+
+    def drop(self, channels: list[Channel], link: Link) -> None:
+        """End sessions: their keys are forgotten, their figures kept."""
+        for channel in channels:
+            del self.channels[channel.our_id]
+            self._figures[link.key_id].close(channel)
+            channel.forget()
+
+    def forget_asking(self, link: Link) -> None:
+        """Forget the session id that an initiation offered, before the link forgets it."""
+        if link.initiation is not None:
+            del self.asked[link.initiation.session_id]
+
+    # What is staged.
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether one more message of this size may be staged."""
+        return self.staged < MAX_STAGED and self._staged_size + size <= MAX_STAGED_BYTES
+
+    def stage(self, link: Link, staged: Staged) -> None:
+        """Keep a message until there is a session.
+
+        Raises:
+            UsageError: as many are kept as may be.
+        """
+        if not self.has_room(len(staged.payload)):
+            raise UsageError("as many messages wait for a session as may")
+        link.staged.append(staged)
+        self.staged += 1
+        self._staged_size += len(staged.payload)
+
+    def unstage(self, link: Link) -> Staged:
+        """Return the first message that is kept, and keep it no more."""
+        staged = link.staged.popleft()
+        self.staged -= 1
+        self._staged_size -= len(staged.payload)
+        return staged
+
+    def give_up(self, link: Link, why: str) -> None:
+        """Stop asking, and drop what is staged; say so."""
+        self.forget_asking(link)
+        link.give_up()
+        lost = len(link.staged)
+        while link.staged:
+            self.unstage(link)
+        self.dropped += lost
+        _log.warning(
+            "no session with %r: %s; %d messages that waited for it are lost",
+            link.peer.name,
+            reasons.one_line(why),
+            lost,
+        )
+
+    # When to look at what.
+
+    def schedule(self, link: Link, now: int) -> None:
+        """See to it that a link is looked at in time, or forget it."""
+        due = link.deadline(now)
+        if due is None:
+            link.wake_at = 0
+            self.remove_link(link)
+        elif not link.wake_at or due < link.wake_at or link.wake_at <= now:
+            link.wake_at = due
+            heapq.heappush(self._wakes, (due, next(self._count), link))
+
+    def due(self, now: int) -> Link | None:
+        """Return a link that is to be looked at, each once; None: there is no more."""
+        self._drop_wakes()
+        if not self._wakes or self._wakes[0][0] > now:
+            return None
+        _, _, link = heapq.heappop(self._wakes)
+        link.wake_at = 0
+        return link
+
+    def next_wake(self) -> int | None:
+        """Return when the next link is due, monotonic microseconds."""
+        self._drop_wakes()
+        return self._wakes[0][0] if self._wakes else None
+
+    def _drop_wakes(self) -> None:
+        """Forget looks that were put forward."""
+        while self._wakes and self._wakes[0][2].wake_at != self._wakes[0][0]:
+            heapq.heappop(self._wakes)
