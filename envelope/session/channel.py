@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from envelope.errors import ReplayedError, TooOldError, UnsealError
 from envelope.primitives import CryptoError, H, chacha_decrypt, chacha_encrypt, hasher
@@ -45,6 +45,20 @@ def message_id(stream: bytes, counter: int) -> bytes:
     state = _MESSAGE.copy()
     state.update(stream + _u64(counter))
     return state.digest()[:32]
+
+
+class Sealed(NamedTuple):
+    """What a message became.
+
+    Attributes:
+        id: the message id.
+        stream: the stream id of the direction that it goes.
+        data: the message.
+    """
+
+    id: bytes
+    stream: bytes
+    data: bytes
 
 
 class Channel:
@@ -132,6 +146,11 @@ class Channel:
         self.sent = counter + 1
         head = wire.data_head(_STARTS[flags], counter >> 32, counter & 0xFFFF_FFFF, self.their_id)
         return head + chacha_encrypt(payload, head + frames, _nonce(counter), self._send_key)
+
+    def sealed(self, data: bytes) -> Sealed:
+        """Return what there is to know of the message that was sealed last."""
+        stream = self.our_stream
+        return Sealed(message_id(stream, self.sent - 1), stream, data)
 
     def open(self, data: bytes, counter: int, frames: bytes = b"") -> tuple[bytes, int]:
         """Return the payload of a data message, and how many are missing just before it.

@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from envelope.policy import Policy
 from envelope.replay import MemoryReplayStore
 from envelope.session import handshake, hint, wire
 from envelope.session.bucket import Bucket
-from envelope.session.channel import Channel, frames_of, message_id
+from envelope.session.channel import Channel, frames_of
 from envelope.session.link import Address, Link
 from envelope.session.tables import Tables
 from envelope.session.timing import Times
@@ -46,6 +47,18 @@ from envelope.trust import Peer, TrustStore
 
 _log = logging.getLogger("envelope.session")
 _CONTROL: Final = b""
+_MAX_LOST: Final = 1024
+
+
+class Pace(enum.Enum):
+    """Who may speak when, on what carries the sessions (SPEC 18.13)."""
+
+    FREE = "free"
+    ASKS = "asks"
+    """This end sends one message and waits for one. So it asks before it sends, and confirms
+    and doubts nothing by itself: that would take the place of an answer."""
+    ANSWERS = "answers"
+    """This end sends one message for each that it got, and none by itself."""
 
 
 class Datagram(NamedTuple):
@@ -77,6 +90,7 @@ class End:
     watch: clocks.HighWater
     random: Callable[[int], bytes]
     tally: Tally
+    pace: Pace = Pace.FREE
 
 
 class Exchange:
@@ -85,6 +99,7 @@ class Exchange:
     Attributes:
         tables: the links and sessions.
         outbox: what is to be sent, in order.
+        lost: stream ids of sessions that a peer said it does not have, the last of them.
         snapshot: of the trust store, as it was looked at last.
     """
 
@@ -98,6 +113,7 @@ class Exchange:
         self.snapshot = end.trust.snapshot
         self.tables = Tables(end.times, end.tally, end.random)
         self.outbox: deque[Datagram] = deque()
+        self.lost: deque[bytes] = deque(maxlen=_MAX_LOST)
         self._max_age = clocks.microseconds(end.policy.max_age)
         self._max_future = clocks.microseconds(end.policy.max_future)
         self._stamp = 0
@@ -148,7 +164,7 @@ class Exchange:
             link.unanswered_since = link.unanswered_since or now
             self.outbox.append(Datagram(link.address, staged.bound, data))
             if staged.on_sealed is not None:
-                staged.on_sealed(message_id(channel.our_stream, channel.sent - 1), data)
+                staged.on_sealed(channel.sealed(data))
 
     def send_control(self, link: Link) -> None:
         """Send a control message: this end is alive and has the keys."""
@@ -278,6 +294,9 @@ class Exchange:
             error.claimed_sender = claimed
             raise
         _log.info("%r has lost its session; this end asks for another", peer.name)
+        assert link.current is not None
+        link.is_lost = True
+        self.lost.append(link.current.our_stream)
         if link.may_doubt(now):
             self.ask(link, now)
 
@@ -303,7 +322,7 @@ class Exchange:
                 self.ask(link, now)
         elif link.staged and (link.next is None or now >= link.ask_again_at(link.next)):
             self.ask(link, now)
-        if link.current is None:
+        if link.current is None or self._end.pace is not Pace.FREE:
             return
         if link.unanswered_since and now - link.unanswered_since >= times.silence:
             link.unanswered_since = 0

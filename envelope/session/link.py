@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import Final, NamedTuple
 
-from envelope.session.channel import Channel
+from envelope.session.channel import Channel, Sealed
 from envelope.session.handshake import Initiation
 from envelope.session.timing import Times
 from envelope.stats import SenderTally
@@ -21,8 +21,8 @@ from envelope.trust import Peer
 
 Address = Hashable
 """What the caller calls a link: a route, or whatever tells its links apart."""
-OnSealed = Callable[[bytes, bytes], None]
-"""Called with a message's id and its bytes, once they are known."""
+OnSealed = Callable[[Sealed], None]
+"""Called once a message is sealed."""
 
 
 class Staged(NamedTuple):
@@ -48,6 +48,7 @@ class Link:
         current: the session by which this end sends, or None.
         next: the one that it granted and has not heard on.
         previous: the one by which it only receives.
+        is_lost: whether the peer said that it does not have the current session.
         initiation: what waits for its response.
         asking_since: when the first of its repetitions was made; kept until there is a session.
         wait: how long it waits for its response, without what chance adds.
@@ -68,6 +69,7 @@ class Link:
         "current",
         "heard_at",
         "initiation",
+        "is_lost",
         "key_id",
         "next",
         "owed_since",
@@ -90,6 +92,7 @@ class Link:
         self.current: Channel | None = None
         self.next: Channel | None = None
         self.previous: Channel | None = None
+        self.is_lost = False
         self.initiation: Initiation | None = None
         self.asking_since = self.wait = self.repeat_at = 0
         self.staged: deque[Staged] = deque()
@@ -123,6 +126,7 @@ class Link:
             gone.append(self.current)
             self.previous, self.next = self.next, None
         self.current = channel
+        self.is_lost = False
         self._stop_asking()
         self.unanswered_since = 0
         return _some(gone)
@@ -131,6 +135,7 @@ class Link:
         """The peer was heard on the session that was granted to it."""
         gone = [self.previous]
         self.previous, self.current, self.next = self.current, self.next, None
+        self.is_lost = False
         self._stop_asking()
         return _some(gone)
 

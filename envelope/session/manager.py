@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, NoReturn
@@ -34,7 +35,7 @@ from envelope.primitives import random_bytes
 from envelope.session import wire
 from envelope.session.arrival import SessionArrival
 from envelope.session.channel import frames_of, message_id
-from envelope.session.exchange import Datagram, End, Exchange
+from envelope.session.exchange import Datagram, End, Exchange, Pace
 from envelope.session.link import Address, Link, OnSealed, Staged
 from envelope.session.timing import REJECT_AFTER, REKEY_AFTER, Times, Timing
 from envelope.stats import Stats, Tally
@@ -58,6 +59,7 @@ class SessionManager:
         trust: whom to believe.
         to: the peer that is asked where a caller names none; or None.
         outbox: ``Datagram`` to send, in order.
+        lost: stream ids of sessions that their peer said it does not have, the last of them.
     """
 
     def __init__(  # noqa: PLR0913 (who, whom to believe, where, whom to; the rest has defaults)
@@ -120,6 +122,17 @@ class SessionManager:
             random=random,
             tally=self._tally,
         )
+        self.pace = Pace.FREE
+
+    @property
+    def pace(self) -> Pace:
+        """Who may speak when; an adapter sets it before anything is sent."""
+        return self._end.pace
+
+    @pace.setter
+    def pace(self, pace: Pace) -> None:
+        self._end = dataclasses.replace(self._end, pace=pace)
+        self._asks, self._answers = pace is Pace.ASKS, pace is Pace.ANSWERS
         self._begin()
 
     def _begin(self) -> None:
@@ -130,6 +143,7 @@ class SessionManager:
         self._tables = self._exchange.tables
         self._links, self._channels = self._tables.links, self._tables.channels
         self.outbox: deque[Datagram] = self._exchange.outbox
+        self.lost: deque[bytes] = self._exchange.lost
 
     # Sending.
 
@@ -151,8 +165,7 @@ class SessionManager:
             address: the link.
             to: the peer at its other end; by default that of the manager.
             in_reply_to: the id of the message that this answers.
-            on_sealed: called with the message's id and bytes once it is sealed, which may be
-                much later, or never.
+            on_sealed: called once it is sealed, which may be much later, or never.
 
         Returns:
             The message to send now; None: it comes into ``outbox``, once the peer answers.
@@ -180,7 +193,14 @@ class SessionManager:
         if link is None:
             link = self._link_to(to, address, now)
         channel = link.current
-        if channel is None or now >= channel.ends_at or link.staged:
+        is_late = channel is not None and (now >= channel.rekey_at or channel.sent >= REKEY_AFTER)
+        if (
+            channel is None
+            or now >= channel.ends_at
+            or link.staged
+            or link.is_lost
+            or (is_late and self._asks)
+        ):
             self._stage(link, Staged(payload, bound, flags, on_sealed), now)
             return None
         data = channel.seal(payload, frames, flags)
@@ -188,8 +208,8 @@ class SessionManager:
         if not link.unanswered_since:
             link.unanswered_since = now
         if on_sealed is not None:
-            on_sealed(message_id(channel.our_stream, channel.sent - 1), data)
-        if (now >= channel.rekey_at or channel.sent >= REKEY_AFTER) and link.initiation is None:
+            on_sealed(channel.sealed(data))
+        if is_late and link.initiation is None and not self._answers:
             self._exchange.ask(link, now)
         return data
 
@@ -225,6 +245,8 @@ class SessionManager:
         return self._tables.add_link(peer, address, now)
 
     def _stage(self, link: Link, staged: Staged, now: int) -> None:
+        if self._answers:
+            raise UsageError("the session is over, and this end only answers")
         self._tables.stage(link, staged)
         granted = link.next
         if link.initiation is None and (granted is None or now >= link.ask_again_at(granted)):
@@ -302,6 +324,8 @@ class SessionManager:
             self._tables.move(link, address)
         link.heard_at = now
         link.unanswered_since = 0
+        if link.is_lost and channel is link.current:
+            link.is_lost = False
         in_reply_to = None
         if flags:
             if flags == wire.CONTROL:
@@ -349,6 +373,27 @@ class SessionManager:
             self._look_at = now + _LOOK
             self._exchange.look()
         return now
+
+    def monotonic(self) -> int:
+        """Return the reading of the clock that ``next_tick`` is by, microseconds."""
+        return self._monotonic()
+
+    def id_of(self, data: bytes) -> bytes | None:
+        """Return the message id of a data message of a session that is here, or None.
+
+        Nothing is verified: it finds what was said to a message that comes again.
+        """
+        if len(data) < wire.OVERHEAD or data[:5] != wire.DATA_START:
+            return None
+        _, high, low, session_id = wire.read_data(data)
+        found = self._channels.get(session_id)
+        return None if found is None else message_id(found[0].their_stream, high << 32 | low)
+
+    def refuse(self, error: RejectedError, message: Message | None = None) -> None:
+        """Count and log a refusal of another layer: of a message's payload, or of no message."""
+        if message is not None:
+            error.claimed_sender, error.verified = message.sender.key_id, True
+        self._tally.refuse(error, self._exchange.name_of)
 
     # The rest.
 

@@ -26,12 +26,14 @@ from envelope.errors import EnvelopeError, RequestTimeoutError, StoreUnavailable
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
+from envelope.session import SessionManager
 from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq.bundling import Bundling
 from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, check_no_one
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience
+from envelope.zeromq.sessions import SessionDialogue
 from envelope.zeromq.socket import (
     RETRY_MS,
     check_retry,
@@ -58,7 +60,7 @@ class SecureSocket:
         socket: the ``zmq.asyncio.Socket`` inside, for options, ``bind``, ``subscribe``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a socket's ends)
         self,
         socket: zmq.asyncio.Socket,
         *,
@@ -66,12 +68,13 @@ class SecureSocket:
         opener: Opener | None = None,
         bundling: Bundling | None = None,
         on_rejected: OnRejected | None = None,
+        session: SessionManager | None = None,
     ) -> None:
         """Wrap a socket; arguments and errors are those of the synchronous one."""
         if not isinstance(socket, zmq.asyncio.Socket):
             raise UsageError("socket is a zmq.asyncio.Socket")
         self.socket = socket
-        self._seam = prepare(socket, sealer, opener, bundling, on_rejected)
+        self._seam = prepare(socket, sealer, opener, bundling, on_rejected, session)
         self._asked: Request | None = None
         self._opening: asyncio.Future[bool] | None = None
         """Goes on when whoever waits for it is cancelled."""
@@ -114,6 +117,9 @@ class SecureSocket:
             if owed is None:
                 raise UsageError("a REP replies to what it received, once; there is nothing")
             await self.reply(owed, payload, topic, flags=flags)
+        elif seam.sessions is not None:
+            await self._make_room(seam.sessions, len(payload), flags)
+            await self._dispatch(seam.sessions.send(payload, topic, route, to), flags, copy=copy)
         else:
             frames = seam.seal(payload, topic, route, to)
             await self.socket.send_multipart(frames, flags, copy=copy)
@@ -127,6 +133,10 @@ class SecureSocket:
         route: Sequence[bytes] | None = None,
     ) -> None:
         """Seal and send payloads in bundles; see ``envelope.zeromq.SecureSocket.send_many``."""
+        if self._seam.sessions is not None:
+            for payload in payloads:
+                await self.send(payload, topic, flags=flags, route=route)
+            return
         await self.flush(flags)  # First: what was collected before has the lower sequences.
         for frames in self._seam.seal_many(payloads, topic, route):
             await self.socket.send_multipart(frames, flags)
@@ -175,6 +185,33 @@ class SecureSocket:
         # The payload was taken: what cannot go now goes before the next one.
         with contextlib.suppress(zmq.Again):
             await self._send_unsent(flags)
+        self._set_timer()
+
+    async def _make_room(self, sessions: SessionDialogue, size: int, flags: int) -> None:
+        """Let the peer's answer in; see ``envelope.zeromq.SecureSocket``."""
+        self._seam.seal_collected()
+        if sessions.manager.staged:
+            await self._pump(Patience(0))
+        patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
+        while not sessions.manager.has_room(size):
+            await self._pump(patience)
+        await self._send_unsent(flags)
+
+    async def _pump(self, patience: Patience) -> None:
+        """Take in what arrives while nobody receives, or for a moment."""
+        with contextlib.suppress(zmq.Again):
+            await self._turn(lambda: True, Patience(0), None, strict=False)
+            return
+        self._push()
+        self._set_timer()
+        left = patience.left()
+        await asyncio.sleep(0.001 if left is None else min(left, 1) / 1000)
+
+    async def _dispatch(self, frames: Frames | None, flags: int, *, copy: bool = True) -> None:
+        """Send what a session sealed; None: what it is to say first, as far as there is room."""
+        if frames is not None:
+            await self.socket.send_multipart(frames, flags, copy=copy)
+        self._push()
         self._set_timer()
 
     async def _send_unsent(self, flags: int) -> None:
@@ -252,6 +289,9 @@ class SecureSocket:
             frames = dialogue.outbox.popleft()
             with contextlib.suppress(zmq.ZMQError):
                 self._send_now(frames)
+        if self._seam.sessions is not None:
+            self._push()
+            self._set_timer()
 
     # Receiving.
 
@@ -480,9 +520,11 @@ class SecureSocket:
         check_flags(flags)
         dialogue = dialogue_of(self._seam)
         await self.flush(flags)
+        if self._seam.sessions is not None:
+            await self._make_room(self._seam.sessions, len(payload), flags)
         request = dialogue.ask(payload, topic, route, is_harmless=idempotent, label=label)
         try:
-            await self.socket.send_multipart(request.frames, flags)
+            await self._dispatch(request.frames or None, flags)
         except BaseException:
             dialogue.forget(request)
             raise
@@ -527,7 +569,7 @@ class SecureSocket:
         check_flags(flags)
         dialogue = dialogue_of(self._seam)
         await self.flush(flags)
-        await self.socket.send_multipart(dialogue.reply(message, payload, topic), flags)
+        await self._dispatch(dialogue.reply(message, payload, topic), flags)
 
     async def _recv_asked(self, flags: int, *, strict: bool) -> Message:
         patience = self._patience(flags)
@@ -575,6 +617,9 @@ class SecureSocket:
             self._seam.seal_collected()
             with contextlib.suppress(zmq.Again, zmq.ContextTerminated):
                 patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
+                sessions = self._seam.sessions
+                while sessions is not None and sessions.manager.staged:
+                    await self._pump(patience)
                 while not self._push():
                     await self._poll_out(patience.left())
         finally:

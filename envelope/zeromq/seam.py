@@ -28,6 +28,7 @@ from envelope.errors import (
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
+from envelope.session import SessionManager
 from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq import frames as wire
@@ -35,7 +36,9 @@ from envelope.zeromq.bundling import Batch, Bundling, Collector, chunks
 from envelope.zeromq.dialogue import Dialogue, Result
 from envelope.zeromq.frames import LABELS, PATTERNS, Frames, Pattern, Topic
 from envelope.zeromq.outgoing import Outgoing
+from envelope.zeromq.sessions import SessionDialogue
 
+AnyDialogue = Dialogue | SessionDialogue
 OnRejected = Callable[[RejectedError], None]
 
 MAX_REFUSED: Final = 1000
@@ -101,13 +104,14 @@ class Seam:
         pending: what arrived and is to be opened, also for the second time, since the
             replay store could not answer.
         collector: what waits for company, or None where nothing does.
-        unsent: bundles that are to be sent before anything else.
+        unsent: bundles, or what sessions say, that are to be sent before anything else.
+        sessions: what goes by sessions, instead of envelopes; or None.
         only_sealer: what seals all that has no topic, on a socket that only sends, and at
             once; or None.
         is_simple: whether it only receives, and opens each message by itself.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a socket's ends)
         self,
         socket_type: int,
         *,
@@ -115,21 +119,30 @@ class Seam:
         opener: Opener | None,
         on_rejected: OnRejected | None,
         bundling: Bundling | None,
+        session: SessionManager | None = None,
     ) -> None:
         """See ``SecureSocket``."""
         self.type = socket_type
-        pattern = _check(socket_type, sealer, opener, bundling)
+        self.unsent: deque[Frames] = deque()
+        self.sessions: SessionDialogue | None = None
+        if session is None:
+            pattern = _check(socket_type, sealer, opener, bundling)
+        else:
+            pattern = _check_session(socket_type, session, sealer, opener, bundling)
+            self.sessions = SessionDialogue(socket_type, session, self.unsent)
         _check_callback(on_rejected)
         # Whoever answers in sealed envelopes must not be talked to in the open.
         if opener is not None and sealer is not None and sealer.sealed:
             opener = opener.stricter(require="sealed", addressed=True)
         self._out = Outgoing(pattern, sealer)
         self._opener = opener
+        judging = opener if session is None else session
+        self._refuse = None if judging is None else judging.refuse
         self._on_rejected = on_rejected
         self._chunking = Bundling() if bundling is None else bundling
         self.collector = None if bundling is None else Collector(bundling)
-        self.dialogue: Dialogue | None = None
-        if pattern.sends and pattern.receives:
+        self.dialogue: AnyDialogue | None = self.sessions
+        if self.sessions is None and pattern.sends and pattern.receives:
             self.dialogue = Dialogue(socket_type, self._out, opener)
         only_sends = self.dialogue is None and bundling is None
         self.only_sealer = sealer if only_sends else None
@@ -139,7 +152,6 @@ class Seam:
         )
         self.ready: deque[deque[Message]] = deque()
         self.pending: list[Frames] = []
-        self.unsent: deque[Frames] = deque()
 
     # Sending.
 
@@ -151,6 +163,7 @@ class Seam:
         to: Peer | None = None,
     ) -> Frames:
         """Return the message of one payload."""
+        assert not isinstance(self.dialogue, SessionDialogue)
         if self.dialogue is not None:
             return self.dialogue.seal(payload, topic, route, to)
         if route is not None:
@@ -169,6 +182,7 @@ class Seam:
         """
         if self.type in (zmq.REQ, zmq.REP):
             raise UsageError(f"a {_name(self.type)} socket sends one for one; no send_many()")
+        assert not isinstance(self.dialogue, SessionDialogue)
         name = wire.as_topic(topic)
         bound = [] if name is None else [name]
         if self.dialogue is None:
@@ -217,10 +231,17 @@ class Seam:
         Raises:
             UsageError: as ``Sealer.seal``; what was collected goes on waiting.
         """
+        if self.sessions is not None:
+            self.sessions.tick()
         if self.collector is not None:
             for batch in self.collector.due(now):
                 self._seal_batch(batch)
             self.collector.look(is_blocked=bool(self.unsent))
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether something may be due though nobody calls."""
+        return self.collector is not None or self.sessions is not None
 
     def sent(self) -> None:
         """Note that the first of ``unsent`` was sent."""
@@ -230,10 +251,15 @@ class Seam:
 
     def next_due(self) -> int | None:
         """Return when what waits is to go out, monotonic nanoseconds; None: nothing waits."""
+        if self.sessions is not None:
+            return self.sessions.next_due()
         return None if self.collector is None else self.collector.next_due()
 
     def drop_waiting(self) -> int:
-        """Forget what waits to be sent, and return how many bundles that would have been."""
+        """Forget what waits to be sent, and return how many bundles, or messages, that are."""
+        if self.sessions is not None:
+            self.unsent.clear()
+            return self.sessions.manager.staged
         count = len(self.unsent) + (0 if self.collector is None else self.collector.clear())
         self.unsent.clear()
         return count
@@ -276,13 +302,15 @@ class Seam:
         Raises:
             UsageError: there is none.
         """
-        if self._opener is None:
+        if self._opener is None and self.sessions is None:
             raise UsageError("this socket has no opener, so it does not receive")
 
     @property
     def stats(self) -> Stats:
-        """The opener's counters."""
+        """The opener's counters, or those of the sessions."""
         self.check_receives()
+        if self.sessions is not None:
+            return self.sessions.manager.stats
         assert self._opener is not None
         return self._opener.stats
 
@@ -392,11 +420,12 @@ class Seam:
         Raises:
             MalformedError: it stands for nothing, if ``strict``.
         """
-        assert self._opener is not None
+        refuse = self._refuse
+        assert refuse is not None
         try:
             return (how(message),)
         except MalformedError as error:
-            self._opener.refuse(error, message)
+            refuse(error, message)
             self._report(error, strict=strict)
             return None
 
@@ -435,6 +464,21 @@ def _check(
             "nothing to bundle"
         )
     return pattern
+
+
+def _check_session(
+    socket_type: int,
+    session: SessionManager,
+    sealer: Sealer | None,
+    opener: Opener | None,
+    bundling: Bundling | None,
+) -> Pattern:
+    """Check that sessions are all that a socket has; return what it can do."""
+    if not isinstance(session, SessionManager):
+        raise UsageError("session is a SessionManager")
+    if sealer is not None or opener is not None or bundling is not None:
+        raise UsageError("a socket with sessions has neither sealer nor opener nor bundling")
+    return PATTERNS.get(socket_type, Pattern())
 
 
 def _check_callback(on_rejected: OnRejected | None) -> None:

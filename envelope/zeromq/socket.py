@@ -25,13 +25,14 @@ from envelope.errors import (
 from envelope.message import Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
+from envelope.session import SessionManager
 from envelope.stats import Stats
 from envelope.trust import Peer
 from envelope.zeromq.bundling import Bundling
-from envelope.zeromq.dialogue import Dialogue
 from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, check_no_one
 from envelope.zeromq.requests import Request
-from envelope.zeromq.seam import OnRejected, Patience, Seam
+from envelope.zeromq.seam import AnyDialogue, OnRejected, Patience, Seam
+from envelope.zeromq.sessions import SessionDialogue
 
 _log = logging.getLogger("envelope.zeromq")
 
@@ -52,6 +53,8 @@ class SecureSocket:
     first 32 topics; further ones share one, and subscribers to some of those see gaps
     that are none.
 
+    Messages go as envelopes, by ``sealer`` and ``opener``, or by ``session``.
+
     If the sealer seals, what is received must be sealed too, and addressed to this end,
     whatever the opener's policy says. A REQ is set to be relaxed and correlated.
 
@@ -59,7 +62,7 @@ class SecureSocket:
         socket: the ``zmq.Socket`` inside, for options, ``bind``, ``subscribe``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a socket's ends)
         self,
         socket: zmq.Socket[Any],
         *,
@@ -67,6 +70,7 @@ class SecureSocket:
         opener: Opener | None = None,
         bundling: Bundling | None = None,
         on_rejected: OnRejected | None = None,
+        session: SessionManager | None = None,
     ) -> None:
         """Wrap a socket.
 
@@ -81,6 +85,10 @@ class SecureSocket:
                 ``flush``, or by ``close``.
             on_rejected: called with the RejectedError of every message that
                 ``recv`` passes over. What it raises, ``recv`` raises.
+            session: in place of sealer and opener, for DEALER, ROUTER, PAIR, REQ and REP
+                whose messages go by sessions (SPEC 18); of this socket alone. Sessions are
+                made and renewed within ``send``, ``recv``, ``poll`` and ``close``. What is
+                sent before there is one waits; what is sent into a peer's restart is lost.
 
         Raises:
             UsageError: the socket's type does not fit, or an end is missing.
@@ -88,7 +96,7 @@ class SecureSocket:
         if not isinstance(socket, zmq.Socket) or isinstance(socket, zmq.asyncio.Socket):
             raise UsageError("socket is a zmq.Socket; for asyncio use envelope.zeromq.aio")
         self.socket = socket
-        self._seam = prepare(socket, sealer, opener, bundling, on_rejected)
+        self._seam = prepare(socket, sealer, opener, bundling, on_rejected, session)
         self._asked: Request | None = None
 
     # Sending.
@@ -149,6 +157,9 @@ class SecureSocket:
             self._asked = self.send_request(payload, topic, flags=flags, route=route)
         elif seam.type == zmq.REP and route is None:
             self.reply(self._owed(), payload, topic, flags=flags)
+        elif seam.sessions is not None:
+            self._make_room(seam.sessions, len(payload), flags)
+            self._dispatch(seam.sessions.send(payload, topic, route, to), flags, copy=copy)
         else:
             self._transmit(seam.seal(payload, topic, route, to), flags, copy=copy)
 
@@ -169,6 +180,10 @@ class SecureSocket:
             zmq.Again: as ``send``; bundles before were sent.
         """
         check_flags(flags)
+        if self._seam.sessions is not None:
+            for payload in payloads:
+                self.send(payload, topic, flags=flags, route=route)
+            return
         self._flush(flags)  # First: what was collected before has the lower sequences.
         for frames in self._seam.seal_many(payloads, topic, route):
             self._transmit(frames, flags)
@@ -237,6 +252,35 @@ class SecureSocket:
         self._seam.seal_collected()
         self._send_unsent(flags)
 
+    def _make_room(self, sessions: SessionDialogue, size: int, flags: int) -> None:
+        """Let the peer's answer in, and wait where as much waits for a session as may.
+
+        Raises:
+            zmq.Again: nobody answers in time.
+        """
+        self._send_due()
+        if sessions.manager.staged:
+            self._pump(0)
+        patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
+        while not sessions.manager.has_room(size):
+            self._pump(patience.left())
+        self._send_unsent(flags)
+
+    def _pump(self, timeout: int | None) -> None:
+        """Take in one message while this end does not receive; what is for ``recv`` waits."""
+        if self._wait(timeout):
+            self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
+            self._open(strict=False)
+
+    def _dispatch(self, frames: Frames | None, flags: int, *, copy: bool = True) -> None:
+        """Send what a session sealed; None: what it is to say first, as far as there is room."""
+        if frames is None:
+            with contextlib.suppress(zmq.Again):
+                self._send_unsent(zmq.NOBLOCK)
+        else:
+            self._transmit(frames, flags, copy=copy)
+            self._send_due()
+
     def _transmit(self, frames: Frames, flags: int, *, copy: bool = True) -> None:
         copy = copy and len(frames[-1]) < _ZERO_COPY
         if len(frames) == 1:
@@ -252,7 +296,7 @@ class SecureSocket:
 
     def _send_due(self) -> None:
         """Send what has waited long enough, as far as the socket takes it."""
-        if self._seam.collector is not None:
+        if self._seam.is_timed:
             # That no recipient is valid is for whoever sends, not for whoever receives.
             with contextlib.suppress(zmq.Again, UsageError):
                 self._seam.seal_collected(clock.monotonic_ns())
@@ -265,6 +309,9 @@ class SecureSocket:
             frames = dialogue.outbox.popleft()
             with contextlib.suppress(zmq.ZMQError):
                 self._transmit(frames, zmq.NOBLOCK)
+        if self._seam.sessions is not None and self._seam.unsent:
+            with contextlib.suppress(zmq.Again):
+                self._send_unsent(zmq.NOBLOCK)
 
     # Receiving.
 
@@ -402,7 +449,7 @@ class SecureSocket:
         seam = self._seam
         if seam.dialogue is not None:
             self._give_up(seam.dialogue)
-        if seam.collector is not None:
+        if seam.is_timed:
             self._send_due()
         while not seam.ready:
             while seam.wants_more(strict=strict):
@@ -432,7 +479,7 @@ class SecureSocket:
         events = zmq.POLLIN | zmq.POLLOUT if self._seam.unsent else zmq.POLLIN
         return bool(self.socket.poll(timeout, events) & zmq.POLLIN)
 
-    def _give_up(self, dialogue: Dialogue) -> None:
+    def _give_up(self, dialogue: AnyDialogue) -> None:
         frames = None if self._seam.ready else dialogue.give_up()
         if frames is not None:
             self._transmit(frames, 0)
@@ -514,9 +561,11 @@ class SecureSocket:
         check_flags(flags)
         dialogue = dialogue_of(self._seam)
         self._flush(flags)
+        if self._seam.sessions is not None:
+            self._make_room(self._seam.sessions, len(payload), flags)
         request = dialogue.ask(payload, topic, route, is_harmless=idempotent, label=label)
         try:
-            self._transmit(request.frames, flags)
+            self._dispatch(request.frames or None, flags)
         except zmq.ZMQError:
             dialogue.forget(request)
             raise
@@ -581,7 +630,7 @@ class SecureSocket:
         check_flags(flags)
         dialogue = dialogue_of(self._seam)
         self._flush(flags)
-        self._transmit(dialogue.reply(message, payload, topic), flags)
+        self._dispatch(dialogue.reply(message, payload, topic), flags)
 
     def _owed(self) -> Message:
         owed = dialogue_of(self._seam).owed
@@ -657,6 +706,9 @@ class SecureSocket:
             # A context that has ended takes nothing any more.
             with contextlib.suppress(zmq.Again, zmq.ContextTerminated):
                 patience = Patience(int(self.socket.get(zmq.LINGER)) if linger is None else linger)
+                sessions = self._seam.sessions
+                while sessions is not None and sessions.manager.staged:
+                    self._pump(patience.left())
                 while self._seam.unsent:
                     try:
                         self._send_unsent(zmq.NOBLOCK)
@@ -680,16 +732,24 @@ class SecureSocket:
         self.close()
 
 
-def prepare(
+def prepare(  # noqa: PLR0913, PLR0917 (a socket's ends)
     socket: zmq.Socket[Any],
     sealer: Sealer | None,
     opener: Opener | None,
     bundling: Bundling | None,
     on_rejected: OnRejected | None,
+    session: SessionManager | None = None,
 ) -> Seam:
     """Return the seam of a socket, and set the socket up for it."""
     kind = int(socket.get(zmq.TYPE))
-    seam = Seam(kind, sealer=sealer, opener=opener, on_rejected=on_rejected, bundling=bundling)
+    seam = Seam(
+        kind,
+        sealer=sealer,
+        opener=opener,
+        on_rejected=on_rejected,
+        bundling=bundling,
+        session=session,
+    )
     if kind == zmq.REQ:
         # A reply that was refused, or is late, must not be the end of the socket.
         socket.set(zmq.REQ_RELAXED, 1)
@@ -697,7 +757,7 @@ def prepare(
     return seam
 
 
-def dialogue_of(seam: Seam) -> Dialogue:
+def dialogue_of(seam: Seam) -> AnyDialogue:
     """Return the dialogue of a socket that has one.
 
     Raises:
@@ -734,4 +794,7 @@ def report_dropped(seam: Seam) -> None:
     """Log what a socket that closes could not get rid of, and forget it."""
     count = seam.drop_waiting()
     if count:
-        _log.warning("closed with %d bundles that were not sent", count)
+        what = "bundles that were not sent"
+        if seam.sessions is not None:
+            what = "messages that waited for a session"
+        _log.warning("closed with %d %s", count, what)
