@@ -63,6 +63,10 @@ UNKEYED = (
     "env1-body",
     "env1-id",
     "env1-text",
+    "env1-session",
+    "env1-streams",
+    "env1-message",
+    "env1-hint",
 )
 
 
