@@ -1,0 +1,186 @@
+"""This library: signed to Bob, and sealed to Bob.
+
+Rules of this file: a receiver is a ``Node`` with its file of replay memory; the limits
+are the defaults. What dishonest members make comes from the tests' forge, which is
+written from SPEC.md and calls no sealer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from peers.ways import need
+
+from attacks.generic import TWO
+from attacks.subject import (
+    MEMBERS,
+    OBJECTS,
+    STRANGER,
+    Doubled,
+    Heard,
+    Note,
+    Page,
+    Reader,
+    Subject,
+    Wire,
+    Writer,
+)
+from envelope import Identity, Node, Policy, PublicIdentity, Sealer, clock
+from envelope.codec import decode_object, encode_object
+
+CONTEXT = "plant7.valves"
+HERE = Path(__file__).parent
+SECOND = 1_000_000
+
+
+class Signed(Subject):
+    """Signed and addressed, not sealed."""
+
+    name = "envelope signed"
+    used_as = "addressed; bound topic; `Node` with its replay file; `Policy()` as it is"
+    pages = (Page("SPEC", "SPEC.md"),)
+    absent: ClassVar[Mapping[str, str]] = {TWO: "nothing is encrypted"}
+    decoder = staticmethod(decode_object)
+    is_ours = True
+    sealed = False
+
+    def __init__(self, stack: ExitStack) -> None:
+        """Make nodes that know each other."""
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.identities = {STRANGER: Identity.generate()}
+        peers = []
+        for name in MEMBERS:
+            with Node.create(folder / name) as node:
+                self.identities[name] = node.identity
+            key = node.identity.public
+            peers.append(
+                f'[[peer]]\nname = "{name}"\nkey = "{key}"\ncontexts = ["{CONTEXT}"]\n'
+            )
+        for name in MEMBERS:
+            (folder / name / "peers.toml").write_text("\n".join(peers), encoding="utf-8")
+        self.keys = {"folder": str(folder), "sealed": self.sealed}
+
+    def public(self, name: str) -> PublicIdentity:
+        """Return what anyone may know."""
+        return self.identities[name].public
+
+    def writer(self, who: str) -> Writer:
+        """Return a sealer's work, or a forge's if it is to lie about the sender."""
+        sealers: dict[tuple[str, int], Sealer] = {}
+
+        def write(note: Note) -> Wire:
+            topic = note.topic.encode()
+            payload = note.payload
+            if note.nested:
+                payload = b"\x91" * note.nested + b"\xc0"
+            elif note.topic.startswith(OBJECTS):
+                payload = encode_object(note.payload)
+            if (who, note.sender) == ("carol", "alice"):
+                return Wire(topic, [self.forged(payload, topic)])
+            if (sealer := sealers.get((note.to, note.age))) is None:
+                sealer = sealers[note.to, note.age] = Sealer(
+                    self.identities[who],
+                    context=CONTEXT,
+                    to=[self.public(note.to)],
+                    sealed=self.sealed,
+                    clock=lambda: clock.wall() - note.age * SECOND,
+                )
+            return Wire(topic, [sealer.seal(payload, bound=[topic])])
+
+        return write
+
+    def forged(self, payload: bytes, topic: bytes) -> bytes:
+        """Return what Carol signs as Alice's."""
+        forge = need("forge")
+        made = forge.Forgery(
+            self.identities["carol"],
+            claims=self.public("alice"),
+            context=CONTEXT,
+            bound=(topic,),
+            recipients=1,
+            sent_at=clock.wall(),
+        )
+        if not self.sealed:
+            block = self.public("bob").key_id
+            return bytes(replace(made, key_block=block, body=payload).encode())
+        block = forge.key_block(self.public("alice"), {self.public("bob"): forge.CONTENT_KEY})
+        made = replace(made, kind=2, key_block=block)
+        return bytes(made.encrypted(payload).encode())
+
+    @staticmethod
+    @contextmanager
+    def reader(keys: Any, who: str) -> Iterator[Reader]:
+        """Take up the node."""
+        with Node.load(Path(keys["folder"]) / who) as node:
+            policy = Policy(require="sealed" if keys["sealed"] else "signed", addressed=True)
+            opener = node.opener(CONTEXT, policy=policy)
+
+            def read(wire: Wire) -> Heard:
+                message = opener.open(wire.frames[0], bound=[wire.topic])
+                is_object = wire.topic.startswith(OBJECTS.encode())
+                payload = message.object() if is_object else message.payload
+                return Heard(payload, message.sender.name, message.skipped)
+
+            yield read
+
+    def weaker(self) -> Mapping[str, Wire]:
+        """Return other versions and kinds, and what has no signature."""
+        wire = self.writer("alice")(Note())
+        data = wire.frames[0]
+        changed = {
+            "version 0": data[:3] + b"\0" + data[4:],
+            "version 2": data[:3] + b"\2" + data[4:],
+            "the other kind": data[:4] + bytes([3 - data[4]]) + data[5:],
+            "no recipients": data[:6] + bytes(2) + data[8:],
+            "no signature": data[:-64],
+            "a signature of zeros": data[:-64] + bytes(64),
+        }
+        return {name: wire._replace(frames=[each]) for name, each in changed.items()}
+
+
+class Sealed(Signed):
+    """Signed and sealed."""
+
+    name = "envelope sealed"
+    used_as = "sealed to its recipients; the rest as for signed, and sealed is required"
+    absent: ClassVar[Mapping[str, str]] = {}
+    sealed = True
+
+    def weaker(self) -> Mapping[str, Wire]:
+        """Return, besides, what Alice only signed: the policy is the receiver's."""
+        topic = Note().topic.encode()
+        signed = Sealer(
+            self.identities["alice"], context=CONTEXT, to=[self.public("bob")], sealed=False
+        )
+        data = signed.seal(Note().payload, bound=[topic])
+        return {**super().weaker(), "Alice's signature alone": Wire(topic, [data])}
+
+    def doubled(self) -> Doubled:
+        """Return a key block that wraps another content key for each."""
+        forge = need("forge")
+        bob, carol = self.public("bob"), self.public("carol")
+        content = {bob: forge.CONTENT_KEY, carol: bytes(range(1, 33))}
+        topic = b"valves/3"
+        made = forge.Forgery(
+            self.identities["alice"],
+            context=CONTEXT,
+            bound=(topic,),
+            kind=2,
+            recipients=2,
+            sent_at=clock.wall(),
+            key_block=forge.key_block(self.public("alice"), content),
+        )
+        return Doubled(
+            keys=(forge.aead_key(content[bob]), forge.aead_key(content[carol])),
+            nonce=made.nonce,
+            aad=made.bind(),
+            finish=lambda body: Wire(topic, [replace(made, body=body).encode()]),
+        )
+
+
+SUBJECTS: tuple[type[Subject], ...] = (Signed, Sealed)
