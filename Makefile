@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench bench-peers bench-stream plots soak picture lock clean
+.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,9 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 
 bench-peers: $(PEERS)/.stamp ## what a message costs here and with every peer, side by side in one run
 	PYTHONPATH=benchmarks $(PEERS)/bin/python -m peers --write docs/performance.md $(ARGS)
+
+attacks: $(PEERS)/.stamp ## the attacks every glue meets, on this library and its peers; fails if ours lets one in
+	PYTHONPATH=benchmarks:tests $(PEERS)/bin/python -m attacks --write docs/comparison.md $(ARGS)
 
 bench-stream: $(PLOTS)/.stamp ## events through a proxy, beside CURVE, stunnel and DTLS; ten minutes
 	bash .ci/stunnel

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgpack
@@ -29,6 +30,17 @@ def _processor() -> str:
         return platform.machine()
     found = re.search(r"model name\s*:\s*(.+)", info)
     return found[1] if found else platform.machine()
+
+
+def versions(packages: Iterable[str]) -> str:
+    """Return what is installed of these packages."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return ", ".join(found)
 
 
 def write(path: Path, name: str, lines: Sequence[str]) -> None:

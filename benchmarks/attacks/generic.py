@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
 from peers.ways import need
 
 from attacks.receivers import Answer, elsewhere, here, watching
@@ -126,12 +127,11 @@ def stale(subject: Subject) -> Cell:
 def cuts(wire: Wire) -> Iterator[tuple[str, Wire]]:
     """Yield a message with something cut off."""
     for index, frame in enumerate(wire.frames):
-        where = f"frame {index + 1} of {len(wire.frames)}"
-        for what, left in (("its last byte", len(frame) - 1), ("its second half", len(frame) // 2)):
+        for what, left in (("the last byte", len(frame) - 1), ("half", len(frame) // 2)):
             shorter = [frame[:left] if at == index else each for at, each in enumerate(wire.frames)]
-            yield f"{where} without {what}", wire._replace(frames=shorter)
-    if len(wire.frames) > 1:
-        yield "without the last frame", wire._replace(frames=wire.frames[:-1])
+            yield f"{what} of frame {index + 1}", wire._replace(frames=shorter)
+    if (count := len(wire.frames)) > 1:
+        yield f"frame {count}", wire._replace(frames=wire.frames[:-1])
 
 
 def truncated(subject: Subject) -> Cell:
@@ -141,7 +141,7 @@ def truncated(subject: Subject) -> Cell:
     with here(subject, "bob") as bob:
         honest(bob(alice(note)), note)
         for index in range(len(list(cuts(alice(note))))):
-            name, wire = list(cuts(alice(note)))[index]
+            name, wire = list(cuts(alice(note)))[index]  # Each time of a new message.
             found.append((name, bob(wire)))
     return judged(found)
 
@@ -166,6 +166,8 @@ def two_plaintexts(subject: Subject) -> Cell:
     promises = b"Bob gets it all.", b"Carol gets it..."
     made = subject.doubled()
     body = need("forge").two_plaintexts(made.keys, promises, nonce=made.nonce, aad=made.aad)
+    for key in made.keys:
+        crypto_aead_xchacha20poly1305_ietf_decrypt(body, made.aad, made.nonce, key)  # it opens
     wire = made.finish(body)
     with here(subject, "bob") as bob, here(subject, "carol") as carol:
         answers = [bob(wire), carol(wire)]

@@ -37,9 +37,11 @@ def reason_of(error: Exception) -> str:
     """Return what the code says of a refusal, without what changes from run to run."""
     if code := getattr(error, "code", None):
         return str(code)
-    words = re.match(r"[A-Za-z ,._-]*", str(error))
-    said = words[0].strip(" ,._-") if words else ""
-    name = type(error).__name__
+    # Whole words, up to the first quotation or number.
+    words = re.match(r"(?:[A-Za-z-]+(?:[ ,.:;]+|$))*", str(error))
+    said = words[0].strip(" ,.:;") if words else ""
+    kind = type(error)
+    name = kind.__name__ if kind.__name__ != "Error" else f"{kind.__module__}.Error"
     return f"{name}: {said}" if " " in said and len(said) < 60 else name
 
 

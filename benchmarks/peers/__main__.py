@@ -12,11 +12,10 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from document import machine, write
+from document import machine, versions, write
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -47,17 +46,6 @@ PACKAGES = (
     "tink",
     "vodozemac",
 )
-
-
-def versions(packages: Iterable[str]) -> str:
-    """Return what is installed of the peers."""
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    return ", ".join(found)
 
 
 def chosen(ways: Iterable[Way], only: Sequence[str]) -> list[Way]:
