@@ -14,7 +14,7 @@ from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
 from peers.ways import need
 
 from attacks.receivers import Answer, elsewhere, here, watching
-from attacks.subject import MAX_AGE, OBJECTS, Note, Subject, Wire
+from attacks.subject import MAX_AGE, OBJECTS, STRANGER, Note, Subject, Wire
 
 REFUSED, THROUGH = "refused", "got through"
 NOTICED, UNNOTICED = "noticed", "not noticed"
@@ -126,12 +126,14 @@ def stale(subject: Subject) -> Cell:
 
 def cuts(wire: Wire) -> Iterator[tuple[str, Wire]]:
     """Yield a message with something cut off."""
+    count = len(wire.frames)
     for index, frame in enumerate(wire.frames):
+        where = "the last frame" if index + 1 == count else f"frame {index + 1}"
         for what, left in (("the last byte", len(frame) - 1), ("half", len(frame) // 2)):
             shorter = [frame[:left] if at == index else each for at, each in enumerate(wire.frames)]
-            yield f"{what} of frame {index + 1}", wire._replace(frames=shorter)
-    if (count := len(wire.frames)) > 1:
-        yield f"frame {count}", wire._replace(frames=wire.frames[:-1])
+            yield f"{what} of {where}", wire._replace(frames=shorter)
+    if count > 1:
+        yield "the last frame", wire._replace(frames=wire.frames[:-1])
 
 
 def truncated(subject: Subject) -> Cell:
@@ -170,16 +172,14 @@ def two_plaintexts(subject: Subject) -> Cell:
         crypto_aead_xchacha20poly1305_ietf_decrypt(body, made.aad, made.nonce, key)  # it opens
     wire = made.finish(body)
     with here(subject, "bob") as bob, here(subject, "carol") as carol:
-        answers = [bob(wire), carol(wire)]
-    if all(each.heard is not None for each in answers):
-        told = {each.heard.payload for each in answers if each.heard is not None}
-        if len(told) != len(answers):
-            raise BrokenSubjectError("one ciphertext was read the same under two keys")
-        return Cell(THROUGH)
-    refused = [(name, each) for name, each in zip(("Bob", "Carol"), answers, strict=True)]
-    return Cell(
-        REFUSED, ", ".join(f"to {name}: {each.reason}" for name, each in refused if not each.heard)
-    )
+        to_bob, to_carol = bob(wire), carol(wire)
+    if to_bob.heard is None:
+        raise BrokenSubjectError(f"not even Bob believes it: {to_bob.reason}")
+    if to_carol.heard is None:
+        return Cell(REFUSED, f"to Carol: {to_carol.reason}")
+    if to_bob.heard.payload == to_carol.heard.payload:
+        raise BrokenSubjectError("one ciphertext was read the same under two keys")
+    return Cell(THROUGH)
 
 
 def downgrade(subject: Subject) -> Cell:
@@ -202,7 +202,7 @@ def bomb(subject: Subject) -> Cell:
         if not control.decoded:
             raise BrokenSubjectError("what it decodes with was not seen at work")
     with watching(subject, "bob", DEPTH) as bob:
-        strange = [bob(wire) for wire in subject.bombs("stranger", DEPTH)]
+        strange = [bob(wire) for wire in subject.bombs(STRANGER, DEPTH)]
         member = [bob(wire) for wire in subject.bombs("alice", DEPTH)]
     reached = any(each.decoded for each in strange)
     of_stranger, of_member = (judged([("", each) for each in tries]) for tries in (strange, member))

@@ -27,18 +27,15 @@ from attacks.subject import (
     Note,
     Page,
     Reader,
+    RefusedError,
     Subject,
     Wire,
     Writer,
 )
-from attacks.tokens import BYTES, ONE_KEY, ONE_READING, PLAIN
+from attacks.tokens import BYTES, NOBODY, ONE_KEY, ONE_READING, PLAIN
 
 DIGEST = "sha256"
 MAC_SIZE = hashlib.sha256().digest_size
-
-
-class RefusedError(Exception):
-    """What the code by hand raises where its recipe says to stop."""
 
 
 class HmacPickle(Subject):
@@ -156,7 +153,8 @@ class SignBox(Subject):
 
         def read(wire: Wire) -> Heard:
             name, _, data = wire.frames[0].partition(b":")
-            sender = name.decode()
+            if (sender := name.decode(errors="replace")) not in keys["verify"]:
+                raise RefusedError(NOBODY)
             box = Box(secret, PublicKey(keys["public"][sender]))
             return Heard(VerifyKey(keys["verify"][sender]).verify(box.decrypt(data)), sender)
 
@@ -177,9 +175,7 @@ class GroupByHand(Subject):
     """A content key in a Box for each, and the payload once, by XChaCha20-Poly1305."""
 
     name = "content key for a group by hand"
-    used_as = (
-        "XChaCha20-Poly1305 under a content key, that in a Box for each recipient; all signed"
-    )
+    used_as = "XChaCha20-Poly1305 under a content key, that in a Box for each recipient; all signed"
     pages = (
         *PYNACL,
         Page("libsodium: AEAD", "https://doc.libsodium.org/secret-key_cryptography/aead"),
@@ -227,15 +223,17 @@ class GroupByHand(Subject):
 
         def read(wire: Wire) -> Heard:
             name, signature, nonce, body, *wrapped = wire.frames
+            if (sender := name.decode(errors="replace")) not in keys["verify"]:
+                raise RefusedError(NOBODY)
             text = b"".join([name, *wrapped, nonce, body])
-            VerifyKey(keys["verify"][name.decode()]).verify(text, signature)
+            VerifyKey(keys["verify"][sender]).verify(text, signature)
             found = dict(entry.split(b":", 1) for entry in wrapped)
             if who.encode() not in found:
                 raise RefusedError("no content key for this recipient")
-            box = Box(secret, PublicKey(keys["public"][name.decode()]))
+            box = Box(secret, PublicKey(keys["public"][sender]))
             key = box.decrypt(found[who.encode()])
             payload = sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(body, b"", nonce, key)
-            return Heard(payload, name.decode())
+            return Heard(payload, sender)
 
         yield read
 

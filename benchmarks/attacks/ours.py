@@ -7,6 +7,7 @@ written from SPEC.md and calls no sealer.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,7 +35,6 @@ from envelope import Identity, Node, Policy, PublicIdentity, Sealer, clock
 from envelope.codec import decode_object, encode_object
 
 CONTEXT = "plant7.valves"
-HERE = Path(__file__).parent
 SECOND = 1_000_000
 
 
@@ -58,9 +58,7 @@ class Signed(Subject):
             with Node.create(folder / name) as node:
                 self.identities[name] = node.identity
             key = node.identity.public
-            peers.append(
-                f'[[peer]]\nname = "{name}"\nkey = "{key}"\ncontexts = ["{CONTEXT}"]\n'
-            )
+            peers.append(f'[[peer]]\nname = "{name}"\nkey = "{key}"\ncontexts = ["{CONTEXT}"]\n')
         for name in MEMBERS:
             (folder / name / "peers.toml").write_text("\n".join(peers), encoding="utf-8")
         self.keys = {"folder": str(folder), "sealed": self.sealed}
@@ -70,18 +68,18 @@ class Signed(Subject):
         return self.identities[name].public
 
     def writer(self, who: str) -> Writer:
-        """Return a sealer's work, or a forge's if it is to lie about the sender."""
+        """Return a sealer's work if it is Alice's, and a forge's for whoever may lie."""
         sealers: dict[tuple[str, int], Sealer] = {}
+        numbers = itertools.count()
 
         def write(note: Note) -> Wire:
-            topic = note.topic.encode()
-            payload = note.payload
+            topic, payload = note.topic.encode(), note.payload
             if note.nested:
                 payload = b"\x91" * note.nested + b"\xc0"
             elif note.topic.startswith(OBJECTS):
                 payload = encode_object(note.payload)
-            if (who, note.sender) == ("carol", "alice"):
-                return Wire(topic, [self.forged(payload, topic)])
+            if who != "alice":
+                return Wire(topic, [self.forged(who, note, payload, next(numbers))])
             if (sealer := sealers.get((note.to, note.age))) is None:
                 sealer = sealers[note.to, note.age] = Sealer(
                     self.identities[who],
@@ -94,23 +92,23 @@ class Signed(Subject):
 
         return write
 
-    def forged(self, payload: bytes, topic: bytes) -> bytes:
-        """Return what Carol signs as Alice's."""
+    def forged(self, who: str, note: Note, payload: bytes, sequence: int) -> bytes:
+        """Return what somebody signs under the name of the note."""
         forge = need("forge")
+        claims, to = self.public(note.sender), self.public(note.to)
         made = forge.Forgery(
-            self.identities["carol"],
-            claims=self.public("alice"),
+            self.identities[who],
+            claims=claims,
             context=CONTEXT,
-            bound=(topic,),
+            bound=(note.topic.encode(),),
             recipients=1,
+            sequence=sequence,
             sent_at=clock.wall(),
         )
         if not self.sealed:
-            block = self.public("bob").key_id
-            return bytes(replace(made, key_block=block, body=payload).encode())
-        block = forge.key_block(self.public("alice"), {self.public("bob"): forge.CONTENT_KEY})
-        made = replace(made, kind=2, key_block=block)
-        return bytes(made.encrypted(payload).encode())
+            return bytes(replace(made, key_block=to.key_id, body=payload).encode())
+        block = forge.key_block(claims, {to: forge.CONTENT_KEY})
+        return bytes(replace(made, kind=2, key_block=block).encrypted(payload).encode())
 
     @staticmethod
     @contextmanager

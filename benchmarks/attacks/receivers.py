@@ -6,6 +6,7 @@ its code gives it. A message is told as far as it is the same in each run.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import re
 import sys
@@ -40,8 +41,8 @@ def reason_of(error: Exception) -> str:
     # Whole words, up to the first quotation or number.
     words = re.match(r"(?:[A-Za-z-]+(?:[ ,.:;]+|$))*", str(error))
     said = words[0].strip(" ,.:;") if words else ""
-    kind = type(error)
-    name = kind.__name__ if kind.__name__ != "Error" else f"{kind.__module__}.Error"
+    # Some modules call theirs just Error; what that is, its base says.
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ != "Error")
     return f"{name}: {said}" if " " in said and len(said) < 60 else name
 
 
@@ -135,6 +136,7 @@ def serve(
     pipe: Connection[Any, Any],
 ) -> None:
     """Be a receiver until None comes."""
+    logging.disable(logging.CRITICAL)
     with pipe, reader(keys, who) as read:
         pipe.send("begun")
         while (wire := pipe.recv()) is not None:

@@ -12,8 +12,9 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,7 +76,7 @@ class Curve(Subject):
         self.context: zmq.Context[Socket] = zmq.Context()
         # Called from last to first: sockets, the context, which ends the proxies, threads.
         threads: list[threading.Thread] = []
-        stack.callback(lambda: [thread.join() for thread in threads])
+        stack.callback(join, threads)
         stack.callback(self.context.term)
         authenticator = ThreadAuthenticator(self.context)
         authenticator.start()
@@ -97,7 +98,7 @@ class Curve(Subject):
     def bound(socket: Socket) -> str:
         """Bind, and return the address."""
         socket.bind(LOCALHOST)
-        return str(socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
+        return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def end(self, kind: int, *, serve: bool) -> Socket:
         """Return a socket; with the proxy's keys if it serves."""
@@ -205,6 +206,12 @@ class Curve(Subject):
         }
 
 
+def join(threads: Iterable[threading.Thread]) -> None:
+    """Wait for their ends."""
+    for thread in threads:
+        thread.join()
+
+
 def with_keys(socket: Socket, pair: tuple[bytes, bytes | None], server: bytes) -> None:
     """Make a socket a client of CURVE."""
     socket.set(zmq.CURVE_PUBLICKEY, pair[0])
@@ -239,6 +246,7 @@ class Jupyter(Subject):
             session = module.Session(key=key, username=note.sender)
             content = {"data": base64.b64encode(note.payload).decode()}
             made = session.msg("comm_msg", content=content)
+            made["header"]["date"] -= timedelta(seconds=note.age)
             if note.nested:
                 made["content"] = f'{{"data": {nested_json(note.nested)}}}'.encode()
             topic, *frames = session.serialize(made, ident=note.topic.encode())

@@ -69,6 +69,10 @@ class Page(NamedTuple):
     address: str
 
 
+class RefusedError(Exception):
+    """What code by hand raises where its recipe says to stop."""
+
+
 Writer = Callable[[Note], Wire]
 Reader = Callable[[Wire], Heard]
 

@@ -28,6 +28,7 @@ from attacks.subject import (
     Note,
     Page,
     Reader,
+    RefusedError,
     Subject,
     Wire,
     Writer,
@@ -38,6 +39,7 @@ ONE_KEY = "one key for all who read, so there are no recipients"
 ONE_READING = "one key opens it, and the receiver has no other"
 BYTES = "it hands out bytes and decodes nothing"
 NO_STRANGER = "whoever has the public key may write, so nobody is a stranger"
+NOBODY = "no key of this name"
 PLAIN = "nothing is encrypted"
 
 
@@ -183,9 +185,7 @@ class Paseto(Subject):
     def encode(self, who: str, kid: str, topic: str, claims: Any) -> Wire:
         """Return a token under somebody's key."""
         key = need("pyseto").Key.new(4, self.purpose, self.secrets[who])
-        token = need("pyseto").encode(
-            key, claims, footer=json.dumps(kid), implicit_assertion=topic
-        )
+        token = need("pyseto").encode(key, claims, footer=json.dumps(kid), implicit_assertion=topic)
         return Wire(topic.encode(), [token])
 
     secrets: Mapping[str, bytes]
@@ -215,7 +215,8 @@ class Paseto(Subject):
         def read(wire: Wire) -> Heard:
             token = wire.frames[0]
             # Compared, not parsed: nothing has been authenticated yet.
-            sender = names[pyseto.Token.new(token).footer]
+            if (sender := names.get(pyseto.Token.new(token).footer)) is None:
+                raise RefusedError(NOBODY)
             found = pyseto.decode(
                 known[sender], token, implicit_assertion=wire.topic, deserializer=json, aud=who
             )
