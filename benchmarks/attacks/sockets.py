@@ -225,7 +225,10 @@ class Jupyter(Subject):
     name = "Jupyter Session"
     used_as = "`hmac-sha256`, its history of digests; the payload in the content, and a buffer"
     pages = (
-        Page("the wire protocol", "https://jupyter-client.readthedocs.io/en/stable/messaging.html"),
+        Page(
+            "the wire protocol",
+            "https://jupyter-client.readthedocs.io/en/stable/messaging.html#the-wire-protocol",
+        ),
         Page("Session", "https://jupyter-client.readthedocs.io/en/stable/api/jupyter_client.html"),
     )
     absent: ClassVar[Mapping[str, str]] = {RECIPIENT: ONE_KEY, TWO: PLAIN}
