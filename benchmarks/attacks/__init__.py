@@ -11,6 +11,7 @@ Rules of this package:
 - What an attacker has is what ``Subject.writer`` gives to that name: a member of the group
   has a member's keys, a stranger has keys that nobody trusts.
 
-``subject`` says what a subject is, ``receivers`` where it reads; ``ours``, ``tokens``,
-``sockets`` and ``glue`` have the subjects, ``generic`` the attacks; ``table`` says what came out.
+``subject`` says what a subject is, ``receivers`` where it reads; ``ours``, ``sockets``,
+``tokens``, ``jose`` and ``glue`` have the subjects, ``generic`` the attacks; ``table`` says
+what came out.
 """

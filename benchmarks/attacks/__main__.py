@@ -19,11 +19,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import envelope
-from attacks import glue, ours, sockets, table, tokens
+from attacks import glue, jose, ours, sockets, table, tokens
 from attacks.generic import ATTACKS, tried
 from attacks.subject import Subject
 
-SUBJECTS = (*ours.SUBJECTS, *sockets.SUBJECTS, *tokens.SUBJECTS, *glue.SUBJECTS)
+SUBJECTS = (
+    *ours.SUBJECTS,
+    *sockets.SUBJECTS,
+    *tokens.SUBJECTS,
+    *jose.SUBJECTS,
+    *glue.SUBJECTS,
+)
 PACKAGES = (
     "pyzmq",
     "PyNaCl",

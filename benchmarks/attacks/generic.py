@@ -164,7 +164,11 @@ def dropped(subject: Subject) -> Cell:
 
 
 def two_plaintexts(subject: Subject) -> Cell:
-    """Make one ciphertext that opens under two keys, and give Bob the one, Carol the other."""
+    """Make one ciphertext that opens under two keys, and give Bob the one, Carol the other.
+
+    Published: Len, Grubbs, Ristenpart, "Partitioning Oracle Attacks" (2021); Albertini et
+    al., "How to Abuse and Fix Authenticated Encryption Without Key Commitment" (2020).
+    """
     promises = b"Bob gets it all.", b"Carol gets it..."
     made = subject.doubled()
     body = need("forge").two_plaintexts(made.keys, promises, nonce=made.nonce, aad=made.aad)

@@ -42,7 +42,7 @@ class Signed(Subject):
     """Signed and addressed, not sealed."""
 
     name = "envelope signed"
-    used_as = "addressed; bound topic; `Node` with its replay file; `Policy()` as it is"
+    used_as = "addressed; the topic bound; a `Node` with its replay file; `Policy(addressed=True)`"
     pages = (Page("SPEC", "SPEC.md"),)
     absent: ClassVar[Mapping[str, str]] = {TWO: "nothing is encrypted"}
     decoder = staticmethod(decode_object)
@@ -145,7 +145,7 @@ class Sealed(Signed):
     """Signed and sealed."""
 
     name = "envelope sealed"
-    used_as = "sealed to its recipients; the rest as for signed, and sealed is required"
+    used_as = 'sealed to its recipients; the rest as above, and `require="sealed"`'
     absent: ClassVar[Mapping[str, str]] = {}
     sealed = True
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from attacks.subject import Heard, Reader, Subject, Wire
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds for a new process to begin and to answer."""
 
 

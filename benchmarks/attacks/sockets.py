@@ -40,7 +40,7 @@ from attacks.subject import (
 from attacks.tokens import BYTES, ONE_KEY, PLAIN
 
 PATIENCE_MS = 10_000
-SILENCE_MS = 500
+SILENCE_MS = 1_500
 """After so long nothing comes on a connection that works."""
 LOCALHOST = "tcp://127.0.0.1:*"
 HELLO = b"hello"
@@ -201,7 +201,7 @@ class Curve(Subject):
         tries = {"no CURVE": None, "keys that ZAP does not know": STRANGER}
         heard = Wire(HELLO, [b"alice", b""])
         return {
-            name: heard if self.is_heard(self.publisher(who), 2 * SILENCE_MS) else None
+            name: heard if self.is_heard(self.publisher(who), SILENCE_MS) else None
             for name, who in tries.items()
         }
 
