@@ -24,6 +24,8 @@ from attacks.receivers import Answer
 from attacks.subject import Heard, Note, Wire
 from naked import Naked
 
+from envelope import Policy
+
 entry = import_module("attacks.__main__")
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "comparison.md"
@@ -91,6 +93,34 @@ def test_an_attack_gets_through_where_there_is_no_protection(attack):
 
 def test_one_ciphertext_is_two_plaintexts_where_no_commitment_is():
     assert tried(BY_NAME[generic.TWO], glue.GroupByHand) == Cell(THROUGH)
+
+
+@pytest.mark.parametrize(
+    ("check", "instead", "attack", "kind"),
+    [
+        ("keyblock.equal", lambda a, b: True, generic.TWO, ours.Sealed),
+        ("opener.verify", lambda data, key: data[64:], generic.TOPIC, ours.Signed),
+        ("opener.verify", lambda data, key: data[64:], generic.NAME, ours.Signed),
+        ("opener.verify", lambda data, key: data[64:], generic.TRUNCATED, ours.Signed),
+    ],
+)
+def test_without_its_check_an_attack_gets_through_here_too(
+    check, instead, attack, kind, monkeypatch
+):
+    monkeypatch.setattr(f"envelope.{check}", instead)
+    assert tried(BY_NAME[attack], kind).outcome == THROUGH
+
+
+@pytest.mark.parametrize(
+    ("policy", "attack", "kind"),
+    [
+        (Policy(max_age=86_400, addressed=True), generic.STALE, ours.Signed),
+        (Policy(), generic.DOWNGRADE, ours.Sealed),
+    ],
+)
+def test_under_a_weaker_policy_an_attack_gets_through_here_too(policy, attack, kind, monkeypatch):
+    monkeypatch.setattr(ours, "Policy", lambda **_: policy)
+    assert tried(BY_NAME[attack], kind).outcome == THROUGH
 
 
 def test_an_attack_on_what_does_not_work_is_an_error():
