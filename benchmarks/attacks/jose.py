@@ -123,7 +123,7 @@ class Jwe(Subject):
     """A JWT that is encrypted to its recipient, by ECDH with an ephemeral key."""
 
     name = "JWE (JWT, ECDH-ES)"
-    used_as = "`exp`, `aud`, a claim for the topic, all asked for; a key for each recipient"
+    used_as = "as the JWS, but encrypted to its recipient's key, with no signature inside"
     pages = JOSE
     absent: ClassVar[Mapping[str, str]] = {TWO: ONE_READING, BOMB: NO_STRANGER}
     algorithms = ("ECDH-ES+A256KW", "A256GCM")
