@@ -323,6 +323,7 @@ class Exchange:
         elif link.staged and (link.next is None or now >= link.ask_again_at(link.next)):
             self.ask(link, now)
         if link.current is None or self._end.pace is not Pace.FREE:
+            link.owed_since = link.unanswered_since = 0
             return
         if link.unanswered_since and now - link.unanswered_since >= times.silence:
             link.unanswered_since = 0

@@ -362,7 +362,7 @@ class SessionManager:
         if process.life() != self._life:
             self._begin()
         now = self._now()
-        while (link := self._tables.due(now)) is not None:
+        for link in self._tables.due(now):
             self._exchange.turn(link, now)
             self._tables.schedule(link, now)
 

@@ -191,14 +191,16 @@ class Tables:
             link.wake_at = due
             heapq.heappush(self._wakes, (due, next(self._count), link))
 
-    def due(self, now: int) -> Link | None:
-        """Return a link that is to be looked at, each once; None: there is no more."""
+    def due(self, now: int) -> list[Link]:
+        """Return the links that are to be looked at, each once."""
+        found = []
         self._drop_wakes()
-        if not self._wakes or self._wakes[0][0] > now:
-            return None
-        _, _, link = heapq.heappop(self._wakes)
-        link.wake_at = 0
-        return link
+        while self._wakes and self._wakes[0][0] <= now:
+            _, _, link = heapq.heappop(self._wakes)
+            link.wake_at = 0
+            found.append(link)
+            self._drop_wakes()
+        return found
 
     def next_wake(self) -> int | None:
         """Return when the next link is due, monotonic microseconds."""

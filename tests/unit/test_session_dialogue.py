@@ -1,0 +1,328 @@
+"""Requests, replies and what a restart does to them, by sessions without sockets (SPEC 18.13)."""
+
+from __future__ import annotations
+
+import pytest
+import zmq
+from support import World
+from whisper import End, answering, asking, exchange, manager
+
+from envelope.errors import RequestRefusedError, UsageError
+from envelope.zeromq.frames import SYNC
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def ends(world):
+    """Alice and Bob, with a session that both have heard on."""
+    one, other = asking(world), answering(world)
+    exchange(one, other, one.send(b"hello"))
+    assert other.payloads() == [b"hello"]
+    return one, other
+
+
+def test_what_is_sent_first_waits_for_the_session_and_keeps_its_order(world):
+    one, other = asking(world), answering(world)
+    out = [frames for n in range(5) for frames in one.send(b"%d" % n, topic="t")]
+    assert len(out) == 1  # One initiation, for all of them.
+    exchange(one, other, out)
+    assert other.payloads() == [b"0", b"1", b"2", b"3", b"4"]
+    assert one.send(b"5")
+    assert not one.manager.staged
+
+
+def test_a_reply_is_for_its_request_alone(ends):
+    one, other = ends
+    first, out = one.ask(b"first")
+    second, more = one.ask(b"second")
+    other.hear(*out, *more)
+    assert one.hear(*other.reply(b"one")) == []
+    assert (first.reply.payload, second.is_over) == (b"one", False)
+    one.hear(*other.reply(b"two"))
+    assert second.reply.payload == b"two"
+    assert second.reply.in_reply_to == second.id
+    assert one.codes == other.codes == []
+
+
+@pytest.mark.audit("A22")
+def test_a_reply_to_nothing_that_was_asked_is_refused(ends):
+    one, other = ends
+    request, out = one.ask(b"what?")
+    other.hear(*out)
+    one.dialogue.forget(request)
+    one.hear(*other.reply())
+    assert one.seam.stats.refused == {"policy": 1}
+    assert not one.seam.ready
+
+
+@pytest.mark.audit("A3", "A22")
+def test_a_request_that_comes_twice_is_executed_once_and_its_reply_is_said_again(ends):
+    one, other = ends
+    request, out = one.ask(b"pay")
+    other.hear(*out)
+    said = other.reply(b"paid")
+    # The reply is lost; the request is sent again, by the same bytes.
+    again = one.dialogue.again(request)
+    assert [again] == out
+    assert other.hear(again) == said
+    assert not other.seam.ready
+    assert other.codes == ["replayed"]
+    one.hear(*said)
+    assert request.reply.payload == b"paid"
+
+
+def test_a_request_that_waits_for_a_session_is_not_repeated(world):
+    one = asking(world)
+    request, out = one.ask(b"?")
+    assert len(out) == 1
+    assert one.dialogue.again(request) is None
+    assert not request.is_over
+
+
+@pytest.mark.audit("A3")
+def test_what_was_asked_before_a_restart_fails_and_what_is_asked_after_it_is_heard(world, ends):
+    one, _ = ends
+    request, out = one.ask(b"pay")
+    restarted = answering(world)
+    (hint,) = restarted.hear(*out)
+    out = one.hear(hint)
+    assert isinstance(request.error, RequestRefusedError)
+    assert restarted.codes == ["unknown_session"]
+    exchange(one, restarted, out)
+    later, out = one.ask(b"and now?")
+    restarted.hear(*out)
+    one.hear(*restarted.reply(b"yes"))
+    assert later.reply.payload == b"yes"
+    assert restarted.payloads() == []
+
+
+def test_what_is_harmless_is_asked_again_of_the_next_life_by_itself(world, ends):
+    one, _ = ends
+    request, out = one.ask(b"read", idempotent=True)
+    restarted = answering(world)
+    out = one.hear(*restarted.hear(*out))
+    assert not request.is_over
+    exchange(one, restarted, out)
+    one.hear(*restarted.reply(b"read it"))
+    assert request.reply.payload == b"read it"
+
+
+def test_what_is_harmless_fails_if_the_peer_is_revoked_meanwhile(world, ends):
+    one, _ = ends
+    request, out = one.ask(b"read", idempotent=True)
+    (hint,) = answering(world).hear(*out)
+
+    def no_more(*_, **__):
+        raise UsageError("no session with this peer")
+
+    one.manager.send = no_more
+    one.hear(hint)
+    assert isinstance(request.error, RequestRefusedError)
+
+
+def test_a_request_that_was_given_up_is_not_waited_for_once_it_is_sealed(world):
+    one, other = asking(world), answering(world)
+    request, out = one.ask(b"?")
+    one.dialogue.forget(request)
+    exchange(one, other, out)
+    one.hear(*other.reply())
+    assert one.seam.stats.refused == {"policy": 1}
+    assert isinstance(request.error, RequestRefusedError)
+
+
+def test_sync_says_who_is_there_and_is_not_for_the_application(ends):
+    one, other = ends
+    request, out = one.ask(label=SYNC, topic="t")
+    one.hear(*other.hear(*out))
+    assert request.reply.sender.name == "bob"
+    assert not other.seam.ready
+
+
+def test_a_plain_reply_to_sync_is_refused(ends):
+    one, other = ends
+    request, out = one.ask(label=SYNC)
+    other.hear(*out)
+    other.said.clear()
+    data = other.manager.send(b"", to=one.manager.identity.public, in_reply_to=request.id)
+    one.hear([data])
+    assert (one.seam.stats.refused, request.is_over) == ({"policy": 1}, False)
+
+
+def test_a_control_frame_of_envelopes_is_not_for_the_application(ends):
+    one, other = ends
+    data = one.manager.send(b"", bound=(SYNC,))
+    assert other.hear([SYNC, data])
+    assert not other.seam.ready
+
+
+class TestTurns:
+    """REQ and REP speak in turn."""
+
+    @pytest.fixture
+    def turns(self, world):
+        return asking(world, zmq.REQ), answering(world, zmq.REP)
+
+    def test_each_message_has_one_answer(self, turns):
+        one, other = turns
+        request, (initiation,) = one.ask(b"?")
+        (response,) = other.hear(initiation)
+        (data,) = one.hear(response)
+        assert other.hear(data) == []
+        (reply,) = other.reply(b"!")
+        assert one.hear(reply) == []
+        assert request.reply.payload == b"!"
+
+    def test_a_rep_answers_all_that_it_refuses_by_nothing(self, turns):
+        _, other = turns
+        assert other.hear([b"garbage"]) == [[b""]]
+        assert other.hear([b""]) == [[b""]]
+        assert other.codes == ["malformed", "malformed"]
+
+    def test_a_req_passes_over_nothing(self, turns):
+        one, _ = turns
+        assert one.hear([b""]) == []
+        assert one.codes == []
+
+    def test_a_rep_answers_a_session_that_it_does_not_have_by_a_hint(self, world, turns):
+        one, other = turns
+        _, out = one.ask(b"?")
+        exchange(one, other, out)
+        other.reply()
+        request, (data,) = one.ask(b"?")
+        restarted = answering(world, zmq.REP)
+        (hint,) = restarted.hear(data)
+        (initiation,) = one.hear(hint)
+        assert isinstance(request.error, RequestRefusedError)
+        (response,) = restarted.hear(initiation)
+        (control,) = one.hear(response)
+        assert restarted.hear(control) == [[b""]]
+
+    def test_a_rep_gives_up_what_nobody_replied_to(self, turns):
+        one, other = turns
+        assert other.dialogue.give_up() is None
+        exchange(one, other, one.ask(b"?")[1])
+        other.take()
+        assert other.dialogue.owed.payload == b"?"
+        assert other.dialogue.give_up() == [b""]
+
+    def test_a_rep_replies_once_and_does_not_ask(self, turns):
+        one, other = turns
+        exchange(one, other, one.ask(b"?")[1])
+        message = other.take()
+        other.dialogue.reply(message, b"!", None)
+        with pytest.raises(UsageError, match="once"):
+            other.dialogue.reply(message, b"!", None)
+        with pytest.raises(UsageError, match="does not ask"):
+            other.ask()
+        with pytest.raises(UsageError, match="does not reply"):
+            one.dialogue.reply(message, b"!", None)
+
+    def test_a_reply_after_the_end_of_its_session_is_a_mistake(self, world, turns):
+        one, other = turns
+        exchange(one, other, one.ask(b"?")[1])
+        world.clock.advance(200)
+        with pytest.raises(UsageError, match="only answers"):
+            other.reply()
+
+    def test_a_req_asks_for_new_keys_before_it_sends(self, world, turns):
+        one, other = turns
+        exchange(one, other, one.ask(b"?")[1])
+        one.hear(*other.reply())
+        world.clock.advance(121)
+        _, (initiation,) = one.ask(b"later")
+        (response,) = other.hear(initiation)
+        (data,) = one.hear(response)
+        other.hear(data)
+        assert other.payloads() == [b"later"]
+
+    def test_neither_says_anything_by_itself(self, world, turns):
+        one, other = turns
+        exchange(one, other, one.ask(b"?")[1])
+        for _ in range(40):
+            world.clock.advance(4)
+            assert other.tick() == one.tick() == []
+
+
+class TestRoutes:
+    """A ROUTER has a link for each route."""
+
+    def test_each_client_has_its_own_session_and_replies_go_where_they_belong(self, world):
+        router = answering(world, zmq.ROUTER)
+        clients = {name: asking(world, zmq.DEALER) for name in (b"one", b"two")}
+        for name, client in clients.items():
+            frames = client.send(name)
+            for _ in range(5):
+                said = router.hear(*([name, *each] for each in frames))
+                assert all(each[:2] == [name, b""] for each in said)
+                frames = client.hear(*(each[1:] for each in said))
+            message = router.take()
+            assert message.route == (name, b"")
+            reply = router.dialogue.send(b"re " + name, None, message.route, message.sender)
+            client.hear(reply[1:])
+            assert client.payloads() == [b"re " + name]
+        assert len(router.manager.links) == 2
+
+    def test_a_router_needs_a_route_and_a_peer(self, world):
+        router = answering(world, zmq.ROUTER)
+        with pytest.raises(UsageError, match="route"):
+            router.send(b"", to=world.alice.public)
+        with pytest.raises(UsageError, match="whom to"):
+            router.send(b"", route=[b"one"])
+
+    def test_what_has_no_empty_frame_is_malformed(self, world):
+        router = answering(world, zmq.ROUTER)
+        assert router.hear([b"one", b"two"]) == []
+        assert router.codes == ["malformed"]
+        assert router.seam.stats.refused == {"malformed": 1}
+
+    def test_a_repeated_request_by_a_router_is_answered_by_its_route(self, world):
+        router, client = answering(world, zmq.ROUTER), asking(world, zmq.DEALER)
+        request, frames = client.ask(b"?")
+        for _ in range(3):
+            frames = client.hear(*(each[1:] for each in router.hear(*([b"c", *f] for f in frames))))
+        (reply,) = router.reply(b"!")
+        again = [b"c", *client.dialogue.again(request)]
+        assert router.hear(again) == [reply]
+
+
+def test_only_sockets_that_both_send_and_receive_have_sessions(world):
+    for kind in (zmq.PUB, zmq.SUB, zmq.PUSH, zmq.PULL, zmq.XPUB, zmq.XSUB, zmq.STREAM):
+        with pytest.raises(UsageError):
+            End(kind, manager(world, world.alice))
+
+
+def test_only_a_message_of_a_session_is_replied_to(world, ends):
+    _, other = ends
+    message = world.opener().open(world.sealer().seal(b""))
+    with pytest.raises(UsageError, match="received"):
+        other.dialogue.reply(message, b"", None)
+
+
+def test_a_reply_for_which_there_is_no_session_waits_for_one(world, ends):
+    one, other = ends
+    other.hear(*one.send(b"?"))
+    world.clock.advance(181)
+    out = other.reply(b"!")
+    assert len(out) == 1
+    exchange(other, one, out)
+    assert one.seam.stats.refused == {"policy": 1}  # Nobody waits for it; but it came.
+
+
+def test_the_next_tick_is_told_in_nanoseconds_of_the_monotonic_clock(world):
+    one = asking(world)
+    assert one.dialogue.next_due() is None
+    one.send(b"")
+    assert one.seam.next_due() is not None
+    assert one.seam.is_timed
+
+
+def test_what_waits_for_a_session_is_what_a_close_drops(world):
+    one = asking(world)
+    one.send(b"1")
+    one.send(b"2")
+    assert one.seam.drop_waiting() == 2
+    assert not one.seam.unsent
