@@ -29,6 +29,7 @@ from envelope.errors import (
     ReflectedError,
     RejectedError,
     StaleError,
+    TooOldError,
     UnknownSenderError,
     UnknownSessionError,
 )
@@ -231,7 +232,7 @@ class Exchange:
             began_at=offer.sent_at,
             window=self._policy.window,
         )
-        self.tables.drop(link.grant(channel), link)
+        self.tables.drop(link.grant(channel, offer.stream, offer.sequence), link)
         self.tables.add(channel, link)
         self.outbox.append(Datagram(address, (), response))
         self.tables.schedule(link, now)
@@ -249,6 +250,8 @@ class Exchange:
         place = offer.stream, offer.sequence, offer.sent_at
         limit = self._policy.max_streams
         guard.check(*place, full_at=limit, expected=False)
+        if link is not None and link.is_granted(offer.stream, offer.sequence):
+            raise TooOldError("behind an initiation that was granted")
         if link is not None and link.wins(request.ephemeral, now):
             raise PolicyError("crossed by an initiation of this end, which comes first")
         if not self._granted.setdefault(peer.key_id, Bucket()).take(now):

@@ -64,6 +64,7 @@ class Link:
     tally: SenderTally
 
     __slots__ = (
+        "_granted",
         "address",
         "asking_since",
         "current",
@@ -92,6 +93,7 @@ class Link:
         self.current: Channel | None = None
         self.next: Channel | None = None
         self.previous: Channel | None = None
+        self._granted = b"", 0
         self.is_lost = False
         self.initiation: Initiation | None = None
         self.asking_since = self.wait = self.repeat_at = 0
@@ -109,9 +111,10 @@ class Link:
         self.repeat_at = initiation.made_at + self.wait + self.wait * chance // 1024
         self.initiation = initiation
 
-    def grant(self, channel: Channel) -> list[Channel]:
+    def grant(self, channel: Channel, stream: bytes, sequence: int) -> list[Channel]:
         """A session was granted; it waits until the peer is heard on it."""
         gone = [self.next]
+        self._granted = stream, sequence
         self.next = channel
         # How long it waited is kept: two ends that both yielded must not turn in step.
         self.initiation = None
@@ -173,6 +176,10 @@ class Link:
     def channels(self) -> Iterator[Channel]:
         """Iterate over the sessions that it has."""
         return (channel for channel in self.slots() if channel is not None)
+
+    def is_granted(self, stream: bytes, sequence: int) -> bool:
+        """Tell whether this initiation, or a later one of its stream, was granted."""
+        return stream == self._granted[0] and sequence <= self._granted[1]
 
     @property
     def is_empty(self) -> bool:

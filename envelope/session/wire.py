@@ -134,6 +134,11 @@ def kind_of(data: bytes) -> int:
     return kind
 
 
+def is_initiation(data: bytes) -> bool:
+    """Tell whether a message of this end's own is an initiation."""
+    return data[4] == INITIATION
+
+
 def check_flags(flags: int, size: int) -> None:
     """Check the flags of a data message, of at least ``OVERHEAD`` bytes.
 

@@ -190,22 +190,28 @@ class SecureSocket:
     async def _make_room(self, sessions: SessionDialogue, size: int, flags: int) -> None:
         """Let the peer's answer in; see ``envelope.zeromq.SecureSocket``."""
         self._seam.seal_collected()
-        if sessions.manager.staged:
-            await self._pump(Patience(0))
+        if not sessions.manager.staged:
+            await self._send_unsent(flags)
+            return
+        await self._take_in()
         patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
         while not sessions.manager.has_room(size):
             await self._pump(patience)
-        await self._send_unsent(flags)
 
-    async def _pump(self, patience: Patience) -> None:
-        """Take in what arrives while nobody receives, or for a moment."""
+    async def _take_in(self) -> bool:
+        """Take in a message that is there while nobody receives; return whether there was one."""
         with contextlib.suppress(zmq.Again):
             await self._turn(lambda: True, Patience(0), None, strict=False)
-            return
-        self._push()
-        self._set_timer()
-        left = patience.left()
-        await asyncio.sleep(0.001 if left is None else min(left, 1) / 1000)
+            return True
+        return False
+
+    async def _pump(self, patience: Patience) -> None:
+        """Take in a message, or wait for a moment."""
+        if not await self._take_in():
+            self._seam.seal_collected()
+            self._push()
+            left = patience.left()
+            await asyncio.sleep(0.001 if left is None else min(left, 1) / 1000)
 
     async def _dispatch(self, frames: Frames | None, flags: int, *, copy: bool = True) -> None:
         """Send what a session sealed; None: what it is to say first, as far as there is room."""

@@ -32,6 +32,7 @@ from envelope.session import Datagram, Pace, SessionManager
 from envelope.session.arrival import SessionArrival
 from envelope.session.channel import Sealed
 from envelope.session.link import Address
+from envelope.session.wire import is_initiation
 from envelope.trust import Peer
 from envelope.zeromq import frames as wire
 from envelope.zeromq.frames import LABELS, PATTERNS, SYNC, Frames, Route, Topic
@@ -112,8 +113,14 @@ class SessionDialogue:
     def gather(self) -> None:
         """Take over what the sessions want to be sent."""
         outbox = self.manager.outbox
+        unsent = self.unsent
         while outbox:
-            self.unsent.append(self._frames(outbox.popleft()))
+            frames = self._frames(outbox.popleft())
+            # What could not be sent, and is said anew, would only be refused.
+            last = unsent[-1] if unsent else [bytes(5)]
+            if is_initiation(last[-1]) and is_initiation(frames[-1]) and last[:-1] == frames[:-1]:
+                unsent.pop()
+            unsent.append(frames)
 
     def _frames(self, one: Datagram) -> Frames:
         if self._type == zmq.ROUTER:

@@ -259,12 +259,13 @@ class SecureSocket:
             zmq.Again: nobody answers in time.
         """
         self._send_due()
-        if sessions.manager.staged:
-            self._pump(0)
+        if not sessions.manager.staged:
+            self._send_unsent(flags)
+            return
+        self._pump(0)
         patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
         while not sessions.manager.has_room(size):
             self._pump(patience.left())
-        self._send_unsent(flags)
 
     def _pump(self, timeout: int | None) -> None:
         """Take in one message while this end does not receive; what is for ``recv`` waits."""
