@@ -31,7 +31,13 @@ class Status(IntEnum):
 REFUSALS: Final[dict[Status, tuple[str, ...]]] = {
     Status.FORMAT: ("too_large", "malformed", "version"),
     Status.POLICY: ("policy",),
-    Status.TRUST: ("unknown_sender", "reflected", "not_trusted", "not_addressed"),
+    Status.TRUST: (
+        "unknown_sender",
+        "reflected",
+        "not_trusted",
+        "not_addressed",
+        "unknown_session",
+    ),
     Status.TIME: ("stale", "future", "before_start", "too_old", "replayed"),
     Status.CRYPTO: ("bad_signature", "unseal"),
     Status.STORE: ("store_unavailable",),
