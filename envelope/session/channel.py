@@ -30,7 +30,7 @@ _STARTS: Final = {flags: wire.start(wire.DATA, flags) for flags in (0, wire.REPL
 
 
 class ExhaustedError(Exception):
-    """The counter has come to its end; nothing may be sent by this session. A bug, or 2^40."""
+    """The counter has come to its end; nothing may be sent by this session. A bug."""
 
 
 def frames_of(bound: tuple[bytes, ...]) -> bytes:
@@ -141,8 +141,10 @@ class Channel:
             ExhaustedError: no counter is left.
         """
         counter = self._take()
-        if counter >= REJECT_AFTER:
-            raise ExhaustedError
+        if counter >= REJECT_AFTER - 1:
+            self.ends_at = self.born  # The last one: from now on it is over.
+            if counter >= REJECT_AFTER:
+                raise ExhaustedError
         self.sent = counter + 1
         head = wire.data_head(_STARTS[flags], counter >> 32, counter & 0xFFFF_FFFF, self.their_id)
         return head + chacha_encrypt(payload, head + frames, _nonce(counter), self._send_key)

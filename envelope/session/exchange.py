@@ -49,6 +49,9 @@ from envelope.trust import Peer, TrustStore
 _log = logging.getLogger("envelope.session")
 _CONTROL: Final = b""
 _MAX_LOST: Final = 1024
+_AHEAD: Final = clocks.SECOND
+"""How far a stamp may be ahead of the clock, to be later than the one before: less than the
+usual ``max_future``."""
 
 
 class Pace(enum.Enum):
@@ -137,7 +140,7 @@ class Exchange:
         """Send an initiation, in place of the one before."""
         if link.initiation is not None:
             del self.tables.asked[link.initiation.session_id]
-        self._stamp = max(self._stamp + 1, self._clock())
+        self._stamp = self._next_stamp()
         offer = wire.Offer(self.tables.new_id(), self._stream.id, self._stream.take(), self._stamp)
         initiation = handshake.begin(
             self._end.identity,
@@ -152,13 +155,21 @@ class Exchange:
         self.outbox.append(Datagram(link.address, (), initiation.data))
         self.tables.schedule(link, now)
 
+    def _next_stamp(self) -> int:
+        """Return a time later than the last, unless the clock was set far back since.
+
+        Else an hour of a wrong clock would be an hour without a session.
+        """
+        now = self._clock()
+        return now if self._stamp >= now + _AHEAD else max(self._stamp + 1, now)
+
     def send_staged(self, link: Link, now: int) -> None:
         """Send what waited for the session that there is now, or say that it is used."""
         channel = link.current
         assert channel is not None
         if not link.staged:
             self.send_control(link)
-        while link.staged:
+        while link.staged and now < channel.ends_at:
             staged = self.tables.unstage(link)
             data = channel.seal(staged.payload, frames_of(staged.bound), staged.flags)
             link.owed_since = 0
@@ -205,7 +216,7 @@ class Exchange:
                 self._end.identity, peer.public, self._end.ctx, data, self._random(32)
             )
         except RejectedError as error:
-            error.claimed_sender = initiator
+            _note(error, initiator)
             raise
         offer = request.offer
         if address is None:
@@ -264,10 +275,13 @@ class Exchange:
             raise UnknownSessionError("a response to no initiation of this end that is out")
         initiation = link.initiation
         assert initiation is not None
+        if now - initiation.made_at >= self._end.times.reject:
+            raise UnknownSessionError("a response that came when its session is over")
         try:
+            self.peer(link.key_id)
             grant, keys = initiation.finish(data)
         except RejectedError as error:
-            error.claimed_sender = link.key_id
+            _note(error, link.key_id)
             raise
         self.tables.forget_asking(link)
         channel = Channel(
@@ -294,13 +308,18 @@ class Exchange:
             if not hint.is_genuine(data, peer.public, self._end.ctx):
                 raise BadSignatureError
         except RejectedError as error:
-            error.claimed_sender = claimed
+            _note(error, claimed)
             raise
-        _log.info("%r has lost its session; this end asks for another", peer.name)
         assert link.current is not None
-        link.is_lost = True
-        self.lost.append(link.current.our_stream)
-        if link.may_doubt(now):
+        if not link.is_lost:  # Who recorded a hint can repeat it for ever.
+            link.is_lost = True
+            self.lost.append(link.current.our_stream)
+            _log.info("%r has lost its session; this end asks for another", peer.name)
+        self._doubt(link, now)
+
+    def _doubt(self, link: Link, now: int) -> None:
+        """Ask for another session, if that was not done just now."""
+        if link.may_doubt(now) and self._end.pace is not Pace.ANSWERS:
             self.ask(link, now)
 
     def confirm(self, link: Link, now: int) -> None:
@@ -310,6 +329,12 @@ class Exchange:
         if link.staged:
             self.send_staged(link, now)
         self.tables.schedule(link, now)
+
+    def found(self, link: Link, now: int) -> None:
+        """The peer was heard on the session that it seemed to have lost."""
+        link.is_lost = False
+        if link.staged:
+            self.send_staged(link, now)
 
     # What time does.
 
@@ -323,17 +348,18 @@ class Exchange:
         elif link.initiation is not None:
             if now >= link.repeat_at:
                 self.ask(link, now)
-        elif link.staged and (link.next is None or now >= link.ask_again_at(link.next)):
+        elif link.staged and link.may_ask(now):
             self.ask(link, now)
-        if link.current is None or self._end.pace is not Pace.FREE:
-            link.owed_since = link.unanswered_since = 0
-            return
+        # Whatever was due is due no more afterwards, or ``tick`` would not come to an end.
+        speaks = link.current is not None and self._end.pace is Pace.FREE
         if link.unanswered_since and now - link.unanswered_since >= times.silence:
             link.unanswered_since = 0
-            if link.may_doubt(now):
-                self.ask(link, now)
+            if speaks:
+                self._doubt(link, now)
         if link.owed_since and now - link.owed_since >= times.keepalive:
-            self.send_control(link)
+            link.owed_since = 0
+            if speaks:
+                self.send_control(link)
 
     # Whom it believes.
 
@@ -345,9 +371,7 @@ class Exchange:
                 peer = self.peer(key_id)
             except RejectedError as error:
                 for link in list(self.tables.by_peer[key_id].values()):
-                    self.tables.drop(link.revoke(), link)
-                    self.tables.give_up(link, str(error))
-                    self.tables.remove_link(link)
+                    self.tables.end(link, str(error))
                 continue
             for link in self.tables.by_peer[key_id].values():
                 link.peer = peer
@@ -368,3 +392,8 @@ class Exchange:
         """Return the name that a key id stands for, if any."""
         peer = self.snapshot.peers.get(key_id)
         return None if peer is None else peer.name
+
+
+def _note(error: RejectedError, claimed: bytes) -> None:
+    """Note whom a refused message claims to come from, of which nothing was verified."""
+    error.claimed_sender, error.verified = claimed, False

@@ -50,7 +50,9 @@ class Link:
         previous: the one by which it only receives.
         is_lost: whether the peer said that it does not have the current session.
         initiation: what waits for its response.
-        asking_since: when the first of its repetitions was made; kept until there is a session.
+        asked_at: when the last initiation was made, answered or not.
+        asking_since: when the first of its repetitions was made; while something is staged it
+            is kept until there is a session.
         wait: how long it waits for its response, without what chance adds.
         repeat_at: when another takes its place.
         staged: what waits for a session.
@@ -66,6 +68,7 @@ class Link:
     __slots__ = (
         "_granted",
         "address",
+        "asked_at",
         "asking_since",
         "current",
         "heard_at",
@@ -96,7 +99,7 @@ class Link:
         self._granted = b"", 0
         self.is_lost = False
         self.initiation: Initiation | None = None
-        self.asking_since = self.wait = self.repeat_at = 0
+        self.asked_at = self.asking_since = self.wait = self.repeat_at = 0
         self.staged: deque[Staged] = deque()
         self.heard_at = now
         self.owed_since = self.unanswered_since = self.wake_at = 0
@@ -106,6 +109,7 @@ class Link:
     def ask(self, initiation: Initiation, chance: int) -> None:
         """An initiation goes out, in place of the one before; chance is a random byte."""
         times = self.times
+        self.asked_at = initiation.made_at
         self.asking_since = self.asking_since or initiation.made_at
         self.wait = min(2 * self.wait, times.retry_most) or times.retry
         self.repeat_at = initiation.made_at + self.wait + self.wait * chance // 1024
@@ -118,6 +122,8 @@ class Link:
         self.next = channel
         # How long it waited is kept: two ends that both yielded must not turn in step.
         self.initiation = None
+        if not self.staged:
+            self.asking_since = 0
         return _some(gone)
 
     def open(self, channel: Channel) -> list[Channel]:
@@ -195,13 +201,31 @@ class Link:
             and ours.ephemeral < ephemeral
         )
 
+    def may_ask(self, now: int) -> bool:
+        """Tell whether an initiation may go out: none is, and none was granted just now."""
+        return self.initiation is None and self._is_unused(now)
+
     def may_doubt(self, now: int) -> bool:
         """Tell whether doubt leads to an initiation (SPEC 18.9)."""
-        return self.initiation is None or now - self.initiation.made_at >= self.times.retry
+        is_young = self.asked_at and now - self.asked_at < self.times.retry
+        return not is_young and self._is_unused(now)
 
-    def ask_again_at(self, granted: Channel) -> int:
+    def _is_unused(self, now: int) -> bool:
+        """Tell whether no granted session is waited for, or too long already."""
+        return self.next is None or now >= self._ask_again_at(self.next)
+
+    def _ask_again_at(self, granted: Channel) -> int:
         """Return when this end asks itself, since a session that it granted stays unused."""
         return granted.born + max(self.wait, self.times.retry)
+
+    def is_newest(self, channel: Channel, counter: int) -> bool:
+        """Tell whether a message that was accepted just now is the newest that the peer sent.
+
+        Where that cannot be told, because nothing was heard on the current session, it is.
+        """
+        current = self.current
+        is_latest = channel is current or current is None or not current.accepted
+        return is_latest and counter == channel.window.top
 
     def deadline(self, now: int) -> int | None:
         """Return when to look at it at the latest; None if there is nothing to look at."""
@@ -214,7 +238,7 @@ class Link:
         if self.initiation is not None:
             due += [self.repeat_at, self.asking_since + times.give_up]
         elif self.staged and self.next is not None:
-            due.append(self.ask_again_at(self.next))
+            due.append(self._ask_again_at(self.next))
         if self.owed_since:
             due.append(self.owed_since + times.keepalive)
         if self.unanswered_since:

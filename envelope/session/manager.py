@@ -12,11 +12,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from envelope import clock as clocks
-from envelope.arguments import as_bytes, check_bound, check_context, check_message_id
+from envelope.arguments import (
+    as_bytes,
+    check_bound,
+    check_bound_count,
+    check_context,
+    check_message_id,
+)
 from envelope.binding import context_digest
 from envelope.clock import Clock
 from envelope.errors import (
@@ -30,7 +36,7 @@ from envelope.errors import (
 from envelope.forks import process
 from envelope.identity import Identity, PublicIdentity
 from envelope.message import Message
-from envelope.policy import Policy
+from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import random_bytes
 from envelope.session import wire
 from envelope.session.arrival import SessionArrival
@@ -109,7 +115,6 @@ class SessionManager:
         self._max_size = self.policy.max_size
         self._monotonic = monotonic
         self._watch = clocks.HighWater(clock, tolerance=clocks.microseconds(self.policy.max_future))
-        self._tally = Tally(monotonic, context=context, own={identity.key_id}, trust=trust)
         self._end = End(
             identity=identity,
             trust=trust,
@@ -120,7 +125,7 @@ class SessionManager:
             clock=clock,
             watch=self._watch,
             random=random,
-            tally=self._tally,
+            tally=self._new_tally(),
         )
         self.pace = Pace.FREE
 
@@ -135,11 +140,22 @@ class SessionManager:
         self._asks, self._answers = pace is Pace.ASKS, pace is Pace.ANSWERS
         self._begin()
 
+    def _new_tally(self) -> Tally:
+        own = {self.identity.key_id}
+        return Tally(self._monotonic, context=self.context, own=own, trust=self.trust)
+
+    def _begin_again(self) -> None:
+        """Forget what the parent has, in a forked child."""
+        self._tables.forget()
+        self._end = dataclasses.replace(self._end, tally=self._new_tally())
+        self._begin()
+
     def _begin(self) -> None:
         """Have nothing, in this process."""
         self._life = process.life()
         self._look_at = 0
         self._exchange = Exchange(self._end)
+        self._tally = self._end.tally
         self._tables = self._exchange.tables
         self._links, self._channels = self._tables.links, self._tables.channels
         self.outbox: deque[Datagram] = self._exchange.outbox
@@ -175,15 +191,19 @@ class SessionManager:
         """
         # Two processes with one key and one counter would use a nonce twice.
         if process.life() != self._life:
-            self._begin()
+            self._begin_again()
         now = self._now()
-        link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
+        try:
+            link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
+        except TypeError:
+            raise _unhashable() from None
         if type(payload) is not bytes:
             raise UsageError(f"payload is bytes, not {type(payload).__name__}; encode it first")
         frames, flags = b"", 0
         size = len(payload) + wire.OVERHEAD + ID_SIZE
         if bound != ():
             bound = check_bound(bound)
+            check_bound_count(bound)
             frames = frames_of(bound)
             size += len(frames)
         if size > self._max_size:
@@ -191,7 +211,7 @@ class SessionManager:
         if in_reply_to is not None:
             payload, flags = check_message_id(in_reply_to) + payload, wire.REPLY
         if link is None:
-            link = self._link_to(to, address, now)
+            link = self._link_to(to, address, len(payload), now)
         channel = link.current
         is_late = channel is not None and (now >= channel.rekey_at or channel.sent >= REKEY_AFTER)
         if (
@@ -209,7 +229,7 @@ class SessionManager:
             link.unanswered_since = now
         if on_sealed is not None:
             on_sealed(channel.sealed(data))
-        if is_late and link.initiation is None and not self._answers:
+        if is_late and link.may_ask(now) and not self._answers:
             self._exchange.ask(link, now)
         return data
 
@@ -232,24 +252,30 @@ class SessionManager:
         link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
         return link is not None and link.current is not None and link.initiation is None
 
-    def _link_to(self, to: Peer | PublicIdentity | None, address: Address, now: int) -> Link:
+    def _link_to(
+        self, to: Peer | PublicIdentity | None, address: Address, size: int, now: int
+    ) -> Link:
         key_id = self.to if to is None else _key_id(to)
         if key_id is None:
             raise UsageError("whom to? Give the manager, or the call, to=peer")
-        if not isinstance(address, Hashable):
-            raise UsageError("an address can be a key of a dictionary")
         try:
             peer = self._exchange.peer(key_id)
         except RejectedError as error:
             raise UsageError(f"no session with this peer: {error}") from None
+        # A new link may cost an old one its place; what will be refused must not.
+        self._check_staging(size)
         return self._tables.add_link(peer, address, now)
 
-    def _stage(self, link: Link, staged: Staged, now: int) -> None:
+    def _check_staging(self, size: int) -> None:
         if self._answers:
             raise UsageError("the session is over, and this end only answers")
+        if not self._tables.has_room(size):
+            raise UsageError("as many messages wait for a session as may")
+
+    def _stage(self, link: Link, staged: Staged, now: int) -> None:
+        self._check_staging(len(staged.payload))
         self._tables.stage(link, staged)
-        granted = link.next
-        if link.initiation is None and (granted is None or now >= link.ask_again_at(granted)):
+        if link.may_ask(now):
             self._exchange.ask(link, now)
         else:
             self._tables.schedule(link, now)
@@ -276,16 +302,22 @@ class SessionManager:
                 in ``outbox``.
             UsageError: the caller's mistake.
         """
-        if process.told != self._life:
-            self._begin()  # The child of a fork has not heard what its parent hears.
+        if process.life() != self._life:
+            self._begin_again()
         now = self._now()
         if type(data) is not bytes:
             data = as_bytes(data, "a message")
         size = len(data)
         try:
+            hash(address)
+        except TypeError:
+            raise _unhashable() from None
+        try:
             if bound != ():
                 bound = check_bound(bound)
                 size += sum(map(len, bound))
+                if len(bound) > MAX_BOUND_FRAMES:
+                    raise TooLargeError(f"more than {MAX_BOUND_FRAMES} bound frames")
             if size > self._max_size:
                 raise TooLargeError(f"{size} bytes, larger than {self._max_size} bytes")
             if data[:5] == wire.DATA_START:
@@ -296,7 +328,7 @@ class SessionManager:
             raise
         return None
 
-    def _take(
+    def _take(  # noqa: C901 (the hot path: SPEC 18.8, in one function)
         self, data: bytes, bound: tuple[bytes, ...], address: Address, now: int
     ) -> Message | None:
         """Take in a data message."""
@@ -305,6 +337,8 @@ class SessionManager:
         flags, high, low, session_id = wire.read_data(data)
         if flags:
             wire.check_flags(flags, len(data))
+            if bound and flags == wire.CONTROL:
+                raise MalformedError("a control message with bound frames")
         counter = high << 32 | low
         found = self._channels.get(session_id)
         if found is None or now >= found[0].ends_at or counter >= REJECT_AFTER:
@@ -312,20 +346,24 @@ class SessionManager:
             raise UnknownSessionError
         channel, link = found
         peer = link.peer
-        frames = self._check_bound(peer, bound, flags) if bound or peer.topics or flags else b""
         try:
+            frames = b""
+            if flags != wire.CONTROL and (bound or peer.topics):
+                if not peer.allows_topic(bound):
+                    raise NotTrustedError(f"{peer.name!r} may not send on this topic")
+                frames = frames_of(bound)
             payload, skipped = channel.open(data, counter, frames)
         except RejectedError as error:
-            error.claimed_sender = peer.key_id
+            error.claimed_sender, error.verified = peer.key_id, False
             raise
         if channel is link.next:
             self._exchange.confirm(link, now)
-        if address != link.address and address is not None:
+        if address != link.address and address is not None and link.is_newest(channel, counter):
             self._tables.move(link, address)
         link.heard_at = now
         link.unanswered_since = 0
         if link.is_lost and channel is link.current:
-            link.is_lost = False
+            self._exchange.found(link, now)
         in_reply_to = None
         if flags:
             if flags == wire.CONTROL:
@@ -341,16 +379,6 @@ class SessionManager:
             SessionArrival(channel, link, counter, in_reply_to, self.context, bound, skipped),
         )
 
-    @staticmethod
-    def _check_bound(peer: Peer, bound: tuple[bytes, ...], flags: int) -> bytes:
-        """Check what a message is bound to, and return FRAMES."""
-        if flags == wire.CONTROL:
-            if bound:
-                raise MalformedError("a control message with bound frames")
-        elif not peer.allows_topic(bound):
-            raise NotTrustedError(f"{peer.name!r} may not send on this topic")
-        return frames_of(bound)
-
     # Times.
 
     def next_tick(self) -> int | None:
@@ -360,7 +388,7 @@ class SessionManager:
     def tick(self) -> None:
         """Do what is due: repeat, confirm, doubt, retire, give up."""
         if process.life() != self._life:
-            self._begin()
+            self._begin_again()
         now = self._now()
         for link in self._tables.due(now):
             self._exchange.turn(link, now)
@@ -422,6 +450,10 @@ class SessionManager:
     def __repr__(self) -> str:
         """Return where it speaks and with how many."""
         return f"<SessionManager in {self.context!r}, {len(self._channels)} sessions>"
+
+
+def _unhashable() -> UsageError:
+    return UsageError("an address can be a key of a dictionary")
 
 
 def _key_id(to: Peer | PublicIdentity) -> bytes:

@@ -10,9 +10,10 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from envelope import reasons
-from envelope.errors import UnknownSessionError, UsageError
+from envelope.errors import UnknownSessionError
 from envelope.session import wire
 from envelope.session.channel import Channel
 from envelope.session.figures import Figures
@@ -22,6 +23,9 @@ from envelope.stats import Tally
 from envelope.trust import Peer
 
 _log = logging.getLogger("envelope.session")
+
+_SPARE: Final = 64
+"""Looks that were put forward and may lie about, beside one for each link."""
 
 
 class Tables:
@@ -65,6 +69,13 @@ class Tables:
         self._count = itertools.count()
         self.staged = self._staged_size = self.dropped = 0
 
+    def forget(self) -> None:
+        """Drop every secret: in a forked child, whose parent goes on with them."""
+        for channel, _ in self.channels.values():
+            channel.forget()
+        for link in self.links.values():
+            link.initiation = None
+
     def new_id(self) -> bytes:
         """Return a session id that nothing here has."""
         while True:
@@ -77,12 +88,16 @@ class Tables:
         links = self.by_peer.setdefault(peer.key_id, {})
         if len(links) >= MAX_LINKS:
             oldest = min(links.values(), key=lambda one: one.heard_at)
-            self.drop(oldest.revoke(), oldest)
-            self.give_up(oldest, "another link of this peer took its place")
-            self.remove_link(oldest)
+            self.end(oldest, "another link of this peer took its place")
         link = Link(address, peer, self._times, now)
         links[address] = self.links[peer.key_id, address] = link
         return link
+
+    def end(self, link: Link, why: str) -> None:
+        """End all that a link has, and forget it."""
+        self.give_up(link, why)
+        self.drop(link.revoke(), link)
+        self.remove_link(link)
 
     def remove_link(self, link: Link) -> None:
         """Forget a link, which has no session any more."""
@@ -146,13 +161,7 @@ class Tables:
         return self.staged < MAX_STAGED and self._staged_size + size <= MAX_STAGED_BYTES
 
     def stage(self, link: Link, staged: Staged) -> None:
-        """Keep a message until there is a session.
-
-        Raises:
-            UsageError: as many are kept as may be.
-        """
-        if not self.has_room(len(staged.payload)):
-            raise UsageError("as many messages wait for a session as may")
+        """Keep a message until there is a session, if ``has_room``."""
         link.staged.append(staged)
         self.staged += 1
         self._staged_size += len(staged.payload)
@@ -182,14 +191,21 @@ class Tables:
     # When to look at what.
 
     def schedule(self, link: Link, now: int) -> None:
-        """See to it that a link is looked at in time, or forget it."""
+        """See to it that a link is looked at in time, or forget it.
+
+        A look that was put forward stays where it was, for a heap finds nothing. There are
+        never more of those than links, and a few.
+        """
         due = link.deadline(now)
         if due is None:
             link.wake_at = 0
             self.remove_link(link)
-        elif not link.wake_at or due < link.wake_at or link.wake_at <= now:
+        elif not link.wake_at or due < link.wake_at:
             link.wake_at = due
             heapq.heappush(self._wakes, (due, next(self._count), link))
+            if len(self._wakes) > _SPARE + 2 * len(self.links):
+                self._wakes = [wake for wake in self._wakes if wake[2].wake_at == wake[0]]
+                heapq.heapify(self._wakes)
 
     def due(self, now: int) -> list[Link]:
         """Return the links that are to be looked at, each once."""
