@@ -387,7 +387,9 @@ class Ends(RuleBasedStateMachine):
             for i, j in list(waiting):
                 waiting[i, j].add(self.say(i, j))
             self.deliver_all()
-            waiting = {pair: said for pair, said in waiting.items() if not said & set(self.delivered)}
+            waiting = {
+                pair: said for pair, said in waiting.items() if not said & set(self.delivered)
+            }
             if not waiting:
                 return
             self.time_goes_on(0.25, ticks=True)
