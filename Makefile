@@ -9,6 +9,7 @@ RUN := .venv-demo
 PEERS := .venv-peers
 PLOTS := .venv-plots
 BIN := $(DEV)/bin
+JS := interop/js
 
 DATA := docs/pictures/data
 CURVES := plain,curve,stunnel,dtls,relay,sealed,signed-bundled,sealed-bundled
@@ -17,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean
+.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,13 +44,16 @@ types: $(DEV)/.stamp ## mypy, strict
 arrows: $(DEV)/.stamp ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: $(DEV)/.stamp ## pytest with branch coverage, and the coverage bars
+unit: $(DEV)/.stamp $(JS)/node_modules/.stamp ## pytest with branch coverage, and the coverage bars
 	bash .ci/redis
 	rm -f .coverage .coverage.*
 	PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -X dev -bb -m coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$(cat tests/core.txt | paste -sd, -)"
+
+interop: $(DEV)/.stamp $(JS)/node_modules/.stamp ## the implementation in JavaScript: all vectors, live exchanges, same verdicts
+	$(BIN)/python -m pytest -q tests/interop
 
 guard: $(DEV)/.stamp ## count the instructions of the hot paths beside what is known
 	bash .ci/valgrind
@@ -106,7 +110,7 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  --no-header --no-annotate requirements/plots.in -c requirements/dev.txt -o requirements/plots.txt
 
 clean: ## remove what the targets made
-	rm -rf $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -132,3 +136,9 @@ $(PEERS)/.stamp: requirements/peers.txt
 
 $(PLOTS)/.stamp: requirements/plots.txt
 	$(call make_venv,$(PLOTS),requirements/plots.txt)
+
+# No package of it needs its install script: what is compiled comes with the package.
+$(JS)/node_modules/.stamp: $(JS)/package-lock.json $(JS)/.npmrc
+	bash .ci/node
+	cd $(JS) && npm ci --silent
+	@touch $@
