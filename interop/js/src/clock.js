@@ -6,12 +6,12 @@ export function wallClock() {
 }
 
 /**
- * The highest reading so far (SPEC 7.2 step 6, 7.6).
+ * The highest reading so far, from now on (SPEC 7.2 step 6, 7.6).
  *
  * @param {() => number} clock
  * @returns {() => number}
  */
 export function highestOf(clock) {
-  let highest = -Infinity;
+  let highest = clock();
   return () => (highest = Math.max(highest, clock()));
 }
