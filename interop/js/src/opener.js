@@ -68,7 +68,8 @@ export class Opener {
     this.clock = highestOf(clock);
     this.streams = streams;
     this.born = streams.count;
-    const { firstLife = false, cold = firstLife ? null : clock() + this.policy.maxFuture } = options;
+    const { firstLife = false, cold = firstLife ? null : clock() + this.policy.maxFuture } =
+      options;
     // The guard is this opener's alone, so its domain needs no name (SPEC 8.1).
     this.guard = new Guard({ ...this.policy, cold });
   }

@@ -97,7 +97,9 @@ function isBelowPrime(key) {
  * @returns {Buffer} ciphertext and tag
  */
 export function aeadSeal(key, nonce, aad, data) {
-  return Buffer.from(sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(data, aad, null, nonce, key));
+  return Buffer.from(
+    sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(data, aad, null, nonce, key),
+  );
 }
 
 /**

@@ -51,7 +51,9 @@ class Table {
 
   /** @returns {[string, Stream]} the entry with the lowest `newest` */
   oldest() {
-    return [...this.streams].reduce((low, entry) => (entry[1].newest < low[1].newest ? entry : low));
+    return [...this.streams].reduce((low, entry) =>
+      entry[1].newest < low[1].newest ? entry : low,
+    );
   }
 }
 

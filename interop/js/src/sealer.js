@@ -36,7 +36,10 @@ export function keyBlock(sender, to, stream, e, ck) {
   const ephemeral = x25519Base(e);
   const com = commitmentOf(ck, ephemeral, sender.pub, stream);
   const recipients = to.map(({ pub, x25519: key, keyId }) => {
-    const kek = kekOf({ ephemeral, recipient: pub, sender: sender.pub, stream, com }, x25519(e, key));
+    const kek = kekOf(
+      { ephemeral, recipient: pub, sender: sender.pub, stream, com },
+      x25519(e, key),
+    );
     return { keyId, wrap: wrapOf(kek, ck) };
   });
   return { ephemeral, com, recipients, aeadKey: aeadKeyOf(ck) };

@@ -58,7 +58,10 @@ const checks = {
 
   streams({ seed, start, random, process, ns, stream }) {
     const from = { start, random: unhex(random), process, ns };
-    assert.equal(hedged(seed, (hedge) => hex(streamOf(hedge, from))), stream);
+    assert.equal(
+      hedged(seed, (hedge) => hex(streamOf(hedge, from))),
+      stream,
+    );
   },
 
   epochs({ seed, stream, random, now, ...row }) {
@@ -85,9 +88,14 @@ const checks = {
   },
 
   nonces({ seed, sequence, sent_at: sentAt, nonce, ...row }) {
-    const [random, stream, ctx, payload] = [row.random, row.stream, row.ctx, row.payload].map(unhex);
+    const [random, stream, ctx, payload] = [row.random, row.stream, row.ctx, row.payload].map(
+      unhex,
+    );
     const from = { random, stream, sequence, sentAt, ctx, payload };
-    assert.equal(hedged(seed, (hedge) => hex(nonceOf(hedge, from))), nonce);
+    assert.equal(
+      hedged(seed, (hedge) => hex(nonceOf(hedge, from))),
+      nonce,
+    );
   },
 
   envelopes(row) {
