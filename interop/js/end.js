@@ -76,14 +76,14 @@ class End {
     return this.#open(await this.socket.receive(), { inReplyTo: unhex(id), asked });
   }
 
-  async reply({ payload }) {
+  async reply({ payload, topic = null }) {
     const { message, route } = this.#last;
     const name = message.sender.name;
     if (!this.#repliers.has(name)) {
       const to = [message.sender];
       this.#repliers.set(name, new Sealer(this.identity, { context: this.context, to }));
     }
-    const options = { bound: [], inReplyTo: message.id };
+    const options = { ...bind(topic), inReplyTo: message.id };
     return this.#put(this.#repliers.get(name), "seal", unhex(payload), options, route);
   }
 

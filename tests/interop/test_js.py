@@ -164,7 +164,7 @@ def test_python_asks_and_javascript_answers(sockets, make_end, server, kind, top
         got = end("receive")
         assert got["payloads"] == [question.hex()]
         assert got["sealed"]
-        sent = end("reply", payload=question.upper().hex())
+        sent = end("reply", payload=question.upper().hex(), topic=topic and topic.hex())
         reply = client.wait(asked, timeout=20_000)
         assert reply.payload == question.upper()
         assert reply.id.hex() == sent["id"]

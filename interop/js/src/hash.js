@@ -19,6 +19,10 @@ const LABELS = [
   "env1-nonce",
   "env1-stream",
   "env1-text",
+  "env1-session",
+  "env1-streams",
+  "env1-message",
+  "env1-hint",
 ];
 
 const PADDED = new Map(

@@ -5,7 +5,10 @@
  * The sumo build is needed for `crypto_core_ed25519_is_valid_point` (SPEC 3.4). Functions
  * that meet what strangers made return null or false; whatever else throws is a bug.
  */
-import sodium from "libsodium-wrappers-sumo";
+import { createRequire } from "node:module";
+
+// Its build for `import` wants a global that Node.js 18 has not; that for `require` does not.
+const sodium = createRequire(import.meta.url)("libsodium-wrappers-sumo");
 
 await sodium.ready;
 
