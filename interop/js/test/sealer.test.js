@@ -117,6 +117,29 @@ test("a reply is refused from whom the request was not addressed to", () => {
   assert.equal(opener.open(reply, { ...asked, asked: [alice.public.keyId] }).length, 1);
 });
 
+test("the gap stands before the first payload of a bundle (SPEC 9.3)", () => {
+  const { sealer } = makeSealer();
+  sealer.seal(Buffer.from("lost"));
+  const messages = makeOpener().open(sealer.sealBundle(Array(3).fill(Buffer.from("x"))), {
+    bundle: true,
+  });
+  assert.deepEqual(
+    messages.map(({ index, skipped }) => [index, skipped]),
+    [
+      [0, 1],
+      [1, 0],
+      [2, 0],
+    ],
+  );
+});
+
+test("the clock as it was when the receiver was made still counts (SPEC 7.6)", () => {
+  const clock = { now: NOW + 60 * SECOND };
+  const opener = makeOpener({ clock: () => clock.now });
+  clock.now = NOW;
+  assert.throws(() => opener.open(makeSealer().sealer.seal(Buffer.from("x"))), refused("stale"));
+});
+
 /** @param {string} code */
 function refused(code) {
   return (error) => error instanceof Refusal && error.code === code;
