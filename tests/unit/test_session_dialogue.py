@@ -87,6 +87,7 @@ def test_a_request_that_waits_for_a_session_is_not_repeated(world):
 def test_what_was_asked_before_a_restart_fails_and_what_is_asked_after_it_is_heard(world, ends):
     one, _ = ends
     request, out = one.ask(b"pay")
+    world.clock.advance(1)
     restarted = answering(world)
     (hint,) = restarted.hear(*out)
     out = one.hear(hint)
@@ -193,6 +194,7 @@ class TestTurns:
         exchange(one, other, out)
         other.reply()
         request, (data,) = one.ask(b"?")
+        world.clock.advance(1)
         restarted = answering(world, zmq.REP)
         (hint,) = restarted.hear(data)
         (initiation,) = one.hear(hint)

@@ -93,7 +93,7 @@ class TestGrant:
     def test_next_is_the_new_session_in_place_of_any_other_and_no_initiation_is_out(self):
         current, old, previous, new = (channel() for _ in range(4))
         one = link(current=current, next=old, previous=previous, initiation=initiation())
-        assert one.grant(new) == [old]
+        assert one.grant(new, b"stream", 0) == [old]
         assert slots(one) == (current, new, previous)
         assert one.initiation is None
 
@@ -101,7 +101,7 @@ class TestGrant:
         one = link()
         for _ in range(3):
             one.ask(initiation(), 0)
-        assert one.grant(channel()) == []
+        assert one.grant(channel(), b"stream", 0) == []
         assert one.wait == 4 * RETRY
 
     def test_the_time_of_asking_goes_on_while_something_is_staged_and_not_else(self):
@@ -109,7 +109,7 @@ class TestGrant:
             one = link()
             one.ask(initiation(), 0)
             one.staged.extend(staged)
-            one.grant(channel())
+            one.grant(channel(), b"stream", 0)
             assert one.asking_since == since
 
 
