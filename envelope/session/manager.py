@@ -127,15 +127,22 @@ class SessionManager:
             random=random,
             tally=self._new_tally(),
         )
-        self.pace = Pace.FREE
+        self._is_attached = False
+        self._asks = self._answers = False
+        self._begin()
 
-    @property
-    def pace(self) -> Pace:
-        """Who may speak when; an adapter sets it before anything is sent."""
-        return self._end.pace
+    def attach(self, pace: Pace) -> None:
+        """Take the sessions for one socket, whose links nobody else's may be.
 
-    @pace.setter
-    def pace(self, pace: Pace) -> None:
+        Args:
+            pace: who may speak when on that socket.
+
+        Raises:
+            UsageError: they are another socket's.
+        """
+        if self._is_attached:
+            raise UsageError("a SessionManager serves one socket; make another")
+        self._is_attached = True
         self._end = dataclasses.replace(self._end, pace=pace)
         self._asks, self._answers = pace is Pace.ASKS, pace is Pace.ANSWERS
         self._begin()

@@ -209,7 +209,7 @@ class SecureSocket:
         """Take in a message, or wait for a moment."""
         if not await self._take_in():
             self._seam.seal_collected()
-            self._push()
+            self._post()
             left = patience.left()
             await asyncio.sleep(0.001 if left is None else min(left, 1) / 1000)
 
@@ -217,8 +217,7 @@ class SecureSocket:
         """Send what a session sealed; None: what it is to say first, as far as there is room."""
         if frames is not None:
             await self.socket.send_multipart(frames, flags, copy=copy)
-        self._push()
-        self._set_timer()
+        self._post()
 
     async def _send_unsent(self, flags: int) -> None:
         if self._push():
@@ -281,6 +280,7 @@ class SecureSocket:
             return
         try:
             self._seam.seal_collected(clock.monotonic_ns())
+            self._post()
             self._push()
         except (EnvelopeError, zmq.ZMQError) as error:
             # The next send, flush or close raises it to somebody.

@@ -401,7 +401,7 @@ class Seam:
                     self.dialogue.refuse(frames, result)
             elif self.dialogue is None and len(frames) > 1 and frames[-2] in LABELS:
                 refusals.append(self._misplaced(result))
-            else:
+            elif result:  # What was about sessions alone is nothing that a caller waits for.
                 passed = True
                 if self.dialogue is None or self.dialogue.sort(result):
                     self.ready.append(deque(result))

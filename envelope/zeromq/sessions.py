@@ -79,7 +79,7 @@ class SessionDialogue:
         self._type = socket_type
         self._pattern = PATTERNS[socket_type]
         self.manager = manager
-        manager.pace = _PACES.get(socket_type, Pace.FREE)
+        manager.attach(_PACES.get(socket_type, Pace.FREE))
         self._requests = Requests()
         self._replies = Replies()
         self._owed: Message | None = None
@@ -111,9 +111,13 @@ class SessionDialogue:
         return route if self._type == zmq.ROUTER else ()
 
     def gather(self) -> None:
-        """Take over what the sessions want to be sent."""
+        """Take over what the sessions want to be sent.
+
+        A ROUTER drops what one client does not take, as it does by itself: it must not keep
+        the others waiting.
+        """
         outbox = self.manager.outbox
-        unsent = self.unsent
+        unsent = self.outbox if self._type == zmq.ROUTER else self.unsent
         while outbox:
             frames = self._frames(outbox.popleft())
             # What could not be sent, and is said anew, would only be refused.
@@ -311,8 +315,6 @@ class SessionDialogue:
 
     def sort(self, messages: list[Message]) -> bool:
         """Take in what was opened; return whether it is for the application."""
-        if not messages:
-            return False
         message = messages[0]
         label = message.bound[-1] if message.bound and message.bound[-1] in LABELS else None
         named = message.in_reply_to

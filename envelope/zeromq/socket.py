@@ -275,12 +275,9 @@ class SecureSocket:
 
     def _dispatch(self, frames: Frames | None, flags: int, *, copy: bool = True) -> None:
         """Send what a session sealed; None: what it is to say first, as far as there is room."""
-        if frames is None:
-            with contextlib.suppress(zmq.Again):
-                self._send_unsent(zmq.NOBLOCK)
-        else:
+        if frames is not None:
             self._transmit(frames, flags, copy=copy)
-            self._send_due()
+        self._post()
 
     def _transmit(self, frames: Frames, flags: int, *, copy: bool = True) -> None:
         copy = copy and len(frames[-1]) < _ZERO_COPY
@@ -301,6 +298,7 @@ class SecureSocket:
             # That no recipient is valid is for whoever sends, not for whoever receives.
             with contextlib.suppress(zmq.Again, UsageError):
                 self._seam.seal_collected(clock.monotonic_ns())
+                self._post()
                 self._send_unsent(zmq.NOBLOCK)
 
     def _post(self) -> None:

@@ -389,3 +389,23 @@ def test_sessions_stand_alone(world, secure):
         secure(zmq.PAIR, session="session")
     with pytest.raises(UsageError, match="two ends"):
         secure(zmq.PUB, session=session)
+    secure(zmq.PAIR, session=session)
+    with pytest.raises(UsageError, match="one socket"):
+        secure(zmq.PAIR, session=session)
+
+
+def test_a_client_that_went_away_stops_no_other(world, secure, link, plain):
+    server = secure(zmq.ROUTER, session=manager(world, world.bob))
+    server.socket.router_mandatory = True
+    gone, one = (
+        plain(zmq.DEALER),
+        secure(zmq.DEALER, session=manager(world, world.alice, to=world.bob.public)),
+    )
+    link(server, gone, one, transport="tcp")
+    asking = manager(world, world.carol, to=world.bob.public)
+    asking.send(b"hello")
+    gone.send_multipart([b"", asking.outbox.popleft().data])
+    assert server.poll(5000)
+    gone.close()  # The response finds nobody.
+    one.send(b"hello")
+    assert take(server, one).payload == b"hello"
