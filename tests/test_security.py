@@ -10,7 +10,6 @@ ID = r"(?:[AKCPREM]\d+)"
 
 ANSWERED_WITHOUT_A_TEST = {
     "K6": "nothing is claimed",
-    "M1": "how dependencies are pinned is a habit",
     "M3": "how releases are made is a habit",
     "M4": "what is not promised",
 }
