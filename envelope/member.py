@@ -69,7 +69,8 @@ class _FirstLives:
             is_first = life == now and key_id not in self._spent
             self._spent[key_id] = None
             if len(self._spent) > _MAX_SPENT:
-                del self._spent[next(iter(self._spent))]
+                # A signal handler may have dropped the same one meanwhile.
+                self._spent.pop(next(iter(self._spent)), None)
             return is_first
 
 

@@ -177,5 +177,6 @@ class Senders:
                 sender.bound[bound] = bind(sender.peer, self._place, bound)
             if cache_key is not None and aead_key is not None:
                 while len(sender.keys) >= _MAX_KEYS:
-                    del sender.keys[next(iter(sender.keys))]
+                    # A signal handler may have dropped the same one meanwhile.
+                    sender.keys.pop(next(iter(sender.keys)), None)
                 sender.keys[cache_key] = aead_key

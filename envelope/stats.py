@@ -2,7 +2,8 @@
 
 Rules of this file:
 
-- Counting is a few additions under one lock. Reading builds a value that never
+- Counting is a few additions under one lock, and none calls anything: a signal handler
+  that counts comes before or after it. Reading builds a value that never
   changes, at any time, while others open.
 - Until a signature was checked the sender is a claim, and has no counter.
 - A flood of refusals makes one log line for each code in a while, with a count
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -110,7 +112,7 @@ class SenderTally:
         self.guard = guard
         self.accepted = 0
         self.messages = 0
-        self.refused: dict[str, int] = {}
+        self.refused: defaultdict[str, int] = defaultdict(int)
 
 
 class _Line:
@@ -194,7 +196,8 @@ class Tally:
         with self._lock:
             found = self._senders.get(key_id)
             if found is None:
-                found = self._senders[key_id] = SenderTally(name, guard)
+                # A signal handler may have made one meanwhile, and counted in it.
+                found = self._senders.setdefault(key_id, SenderTally(name, guard))
             found.name = name  # The trust store may have renamed it.
             return found
 
@@ -223,8 +226,8 @@ class Tally:
         now = self._clock()
         with self._lock:
             if error.verified and claimed in self._senders:
-                refused = self._senders[claimed].refused
-                refused[error.code] = refused.get(error.code, 0) + 1
+                # In one step: a call in it would let a signal handler count in between.
+                self._senders[claimed].refused[error.code] += 1
             common = code.common
             line = code.own.get(claimed, common) if claimed is not None else common
             if claimed is not None and (line is common or now >= line.next_at):

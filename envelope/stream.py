@@ -46,7 +46,8 @@ class _Register:
             births = self._own()
             births[stream.id] = stream.birth
             if len(births) > MAX_KNOWN:
-                del births[next(iter(births))]
+                # A signal handler may have dropped the same one meanwhile.
+                births.pop(next(iter(births)), None)
 
     def birth_of(self, stream: bytes) -> int | None:
         process.life()

@@ -68,8 +68,9 @@ class MemoryReplayStore(ReplayStore):
         with self._lock:
             found = self._guards.get(place)
             if found is None:
-                found = Guard(cold=self._cold, birth=self._birth, life=self._life)
-                self._guards[place] = found
+                made = Guard(cold=self._cold, birth=self._birth, life=self._life)
+                # A signal handler may have made one meanwhile, and marked in it.
+                found = self._guards.setdefault(place, made)
             return found
 
     def close(self) -> None:

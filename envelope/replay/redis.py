@@ -237,7 +237,8 @@ class RedisReplayStore(ReplayStore):
         with self._lock:
             found = self._guards.get(place)
             if found is None:
-                found = self._guards[place] = self._guard(place)
+                # A signal handler may have made one meanwhile, and marked in it.
+                found = self._guards.setdefault(place, self._guard(place))
             return found
 
     def _guard(self, place: tuple[str, bytes, str]) -> RedisGuard:

@@ -301,7 +301,7 @@ class SQLiteReplayStore(ReplayStore):
         self._clock = clock
         self._life = process.life()
         self._guards: dict[tuple[str, bytes, str], DurableGuard] = {}
-        self._next_place = 1
+        self._numbers = itertools.count(1)
         self._cold = NEVER
         self._is_open = False
         self.is_inside = False
@@ -341,7 +341,7 @@ class SQLiteReplayStore(ReplayStore):
         place = (domain, sender, context)
         with self._lock:
             found = self._guards.get(place)
-            return self._add(place, self._next_place) if found is None else found
+            return self._add(place, next(self._numbers)) if found is None else found
 
     def _add(self, place: tuple[str, bytes, str], number: int) -> DurableGuard:
         for name in (place[0], place[2]):
@@ -350,9 +350,8 @@ class SQLiteReplayStore(ReplayStore):
             except UnicodeEncodeError:
                 raise UsageError(f"{name!r} cannot be encoded as UTF-8") from None
         memory = Guard(cold=self._cold, birth=self._birth, life=self._life)
-        self._next_place = max(self._next_place, number + 1)  # First: never given twice.
-        added = self._guards[place] = DurableGuard(self, number, place, memory)
-        return added
+        # A signal handler may have made one meanwhile, and marked in it.
+        return self._guards.setdefault(place, DurableGuard(self, number, place, memory))
 
     def check_usable(self) -> None:
         """Check that this process may still write.
@@ -532,6 +531,7 @@ class SQLiteReplayStore(ReplayStore):
                 raise ValueError("a place that is none")
             guard = self._add((domain, sender, context), number)
             places[number] = guard, _as_time(floor), json.loads(figures)
+            self._numbers = itertools.count(number + 1)
         # One by one: a hundred thousand rows at once would keep the garbage collector busy.
         streams = database.execute("SELECT * FROM stream ORDER BY place, id")
         for number, some in itertools.groupby(streams, key=operator.itemgetter(0)):
