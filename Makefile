@@ -8,9 +8,12 @@ DEV := .venv
 RUN := .venv-demo
 PEERS := .venv-peers
 PLOTS := .venv-plots
+OLDEST := .venv-oldest
+RELEASE := .venv-release
 BIN := $(DEV)/bin
 JS := interop/js
 
+SUITES := tests/unit tests/property tests/vectors tests/scenarios tests/adapters
 DATA := docs/pictures/data
 CURVES := plain,curve,stunnel,dtls,relay,sealed,signed-bundled,sealed-bundled
 
@@ -18,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean
+.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +68,16 @@ vectors: $(DEV)/.stamp ## generate tests/vectors/*.json and the example of SPEC.
 wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the way
 	PYTHON=$(PYTHON) bash .ci/wheel
 
+oldest: $(OLDEST)/.stamp ## the tests with the lowest versions that pyproject.toml permits
+	bash .ci/redis
+	PYTHONWARNDEFAULTENCODING=1 $(OLDEST)/bin/python -X dev -bb -m pytest -q $(or $(ARGS),$(SUITES))
+
+audit: $(RELEASE)/.stamp ## pip-audit, strict: are vulnerabilities known in what is pinned?
+	bash .ci/audit
+
+release: $(RELEASE)/.stamp ## build twice, compare, describe (SBOM) and hash what dist/ holds; publishes nothing
+	bash .ci/release
+
 bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	bash .ci/redis
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
@@ -108,9 +121,22 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  --no-header --no-annotate --upgrade requirements/peers.in pyproject.toml -c requirements/run.txt -o requirements/peers.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate requirements/plots.in -c requirements/dev.txt -o requirements/plots.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate pyproject.toml -c requirements/dev.txt -o requirements/core.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra cli --extra redis pyproject.toml -c requirements/dev.txt -o requirements/extras.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --upgrade requirements/release.in -c requirements/dev.txt -o requirements/release.txt
+	mkdir -p build
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	  --resolution lowest-direct --extra cli --extra redis pyproject.toml -o build/lowest.txt
+	cp requirements/dev.txt requirements/oldest.txt  # uv keeps what it finds there, where it can.
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --group dev --extra cli --extra redis pyproject.toml -c build/lowest.txt \
+	  -o requirements/oldest.txt
 
 clean: ## remove what the targets made
-	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(OLDEST) $(RELEASE)
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -142,3 +168,9 @@ $(JS)/node_modules/.stamp: $(JS)/package-lock.json $(JS)/.npmrc
 	bash .ci/node
 	cd $(JS) && npm ci --silent
 	@touch $@
+
+$(OLDEST)/.stamp: requirements/oldest.txt
+	$(call make_venv,$(OLDEST),requirements/oldest.txt)
+
+$(RELEASE)/.stamp: requirements/release.txt
+	$(call make_venv,$(RELEASE),requirements/release.txt)
