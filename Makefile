@@ -83,6 +83,7 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/ratios.py --write docs/performance.md
 	$(BIN)/python benchmarks/threads.py --write docs/performance.md
 	$(BIN)/python benchmarks/growth.py --write docs/performance.md
+	$(BIN)/python benchmarks/flood.py --write docs/performance.md
 	$(BIN)/python benchmarks/replay.py --write docs/performance.md
 	$(BIN)/python benchmarks/scaling.py --write docs/guides/scaling.md
 	$(BIN)/python benchmarks/zeromq.py --write docs/performance.md
