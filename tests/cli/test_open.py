@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from crafting import craft
@@ -145,7 +146,7 @@ def test_max_age_takes_older_ones(run):
     assert run(*OPEN, stdin=data).status == 13
     opened = run(*OPEN, "--max-age", "4000", stdin=data)
     assert opened.out == PAYLOAD
-    assert ", 3600." in opened.err
+    assert re.search(r", 36\d\d\.\d s ago", opened.err)  # However slow the machine is.
 
 
 def test_a_locked_identity_opens(run, desk):
