@@ -104,6 +104,7 @@ def sqlite(clock, folder):
     return SQLiteReplayStore(folder / "replay.db", first_life=True, clock=clock)
 
 
+@pytest.mark.timeout(120, method="thread")  # The other method needs the alarm that is used here.
 @pytest.mark.audit("A3", "A18", "C6", "R1")
 @pytest.mark.parametrize("store", [memory, sqlite])
 def test_threads_and_handlers_deliver_each_envelope_once_and_count_it(tmp_path, store, caplog):
