@@ -115,7 +115,7 @@ picture: $(RUN)/.stamp ## draw docs/demo.svg anew
 
 lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --upgrade --group dev --extra cli --extra redis pyproject.toml -o requirements/dev.txt
+	  --no-header --no-annotate --upgrade --group dev --extra cli --extra pair --extra redis pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
