@@ -4,6 +4,7 @@ Rules of this file:
 
 - ``UsageError``, ``KeyFileError`` and ``StoreFileError`` are of this end and say what
   to do. ``RequestError`` says what became of a request, as far as it is known.
+- ``PairingError`` is a run of a pairing that ended without a peer; its code is burned.
 - ``RejectedError`` is what a received envelope can do wrong. Each subclass has a
   stable ``code`` (SPEC 12), which vectors, counters, logs and documents share.
 - ``Opener.open`` raises nothing else for any bytes at all; anything else is a bug.
@@ -20,6 +21,9 @@ Rules of this file:
     |   +-- RequestTimeoutError    none came in time (also a TimeoutError)
     |   +-- RequestRefusedError    it was refused, and may have been executed before
     |   +-- RequestDoneError       it was executed, and its reply is kept no more
+    +-- PairingError               a pairing that ended without a peer
+    |   +-- PairingCodeError       the two ends have different codes
+    |   +-- PairingTimeoutError    the other side kept silent (also a TimeoutError)
     +-- RejectedError              a received envelope was refused
         +-- TooLargeError          too_large
         +-- MalformedError         malformed
@@ -91,6 +95,18 @@ class RequestRefusedError(RequestError):
 
 class RequestDoneError(RequestError):
     """It was executed, once, and the answerer keeps its reply no more (SPEC 16.3)."""
+
+
+class PairingError(EnvelopeError):
+    """A pairing ended without a peer (SPEC 19). Its code is burned: begin again for a new one."""
+
+
+class PairingCodeError(PairingError):
+    """The two ends have different codes: one was mistyped, or somebody guessed."""
+
+
+class PairingTimeoutError(PairingError, TimeoutError):
+    """The other side, or this end's owner, was silent for too long (SPEC 19.8)."""
 
 
 class RejectedError(EnvelopeError):

@@ -22,6 +22,7 @@ from nacl.exceptions import CryptoError
 __all__ = [
     "HINT_LABEL",
     "LABELS",
+    "PAIR_LABEL",
     "SIGN_LABEL",
     "CryptoError",
     "H",
@@ -66,6 +67,12 @@ LABELS = frozenset(
         b"env1-streams",
         b"env1-message",
         b"env1-hint",
+        b"env1-pair-run",
+        b"env1-pair-code",
+        b"env1-pair-key",
+        b"env1-pair-proof",
+        b"env1-pair-dh",
+        b"env1-pair-print",
     }
 )
 """The labels of H (SPEC 2.3); a hash under any other label cannot be begun."""
@@ -75,6 +82,9 @@ SIGN_LABEL = b"envelope/v1/sign"
 
 HINT_LABEL = b"envelope/v1/hint"
 """The first 16 bytes of what Ed25519 signs in a hint of sessions (SPEC 18.7)."""
+
+PAIR_LABEL = b"envelope/v1/pair"
+"""The first 16 bytes of what Ed25519 signs in a pairing (SPEC 19.5)."""
 
 _BLOCK = 128  # BLAKE2b's block: a label fills one (SPEC 2.2).
 _FIELD_PRIME = 2**255 - 19

@@ -20,6 +20,7 @@ from envelope import primitives
 from envelope.primitives import (
     HINT_LABEL,
     LABELS,
+    PAIR_LABEL,
     SIGN_LABEL,
     CryptoError,
     H,
@@ -141,9 +142,9 @@ def test_the_labels_are_those_of_spec_2_3():
     table = SPEC.split("\n2.3.")[1].split("\n2.4.")[0]
     labels = [label.encode() for label in re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)]
     assert len(labels) == len(set(labels))
-    assert set(labels) == LABELS | {SIGN_LABEL, HINT_LABEL}
-    assert len(SIGN_LABEL) == len(HINT_LABEL) == 16
-    assert not LABELS & {SIGN_LABEL, HINT_LABEL}
+    assert set(labels) == LABELS | {SIGN_LABEL, HINT_LABEL, PAIR_LABEL}
+    assert len(SIGN_LABEL) == len(HINT_LABEL) == len(PAIR_LABEL) == 16
+    assert not LABELS & {SIGN_LABEL, HINT_LABEL, PAIR_LABEL}
 
 
 @pytest.mark.audit("C7")

@@ -55,6 +55,10 @@ KEYED = (
     "env1-kek",
     "env1-nonce",
     "env1-stream",
+    "env1-pair-code",
+    "env1-pair-key",
+    "env1-pair-proof",
+    "env1-pair-dh",
 )
 UNKEYED = (
     "env1-keyid",
@@ -67,6 +71,8 @@ UNKEYED = (
     "env1-streams",
     "env1-message",
     "env1-hint",
+    "env1-pair-run",
+    "env1-pair-print",
 )
 
 
