@@ -16,12 +16,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from envelope import Identity, Node, Opener, Policy, Sealer, __version__, clock
+from envelope import Identity, Node, Opener, Peer, Policy, Sealer, __version__, clock
 from envelope.cli import fields, options, parties, passphrases, rendering, streams
 from envelope.cli.failures import explain
 from envelope.cli.status import table
 from envelope.errors import TooLargeError, UsageError
 from envelope.message import Message
+from envelope.pairing.fingerprint import fingerprint
 from envelope.replay import MemoryReplayStore
 from envelope.wire import VERSION
 
@@ -238,6 +239,64 @@ def relay(
     from envelope.cli import relaying  # noqa: PLC0415 (see above)
 
     relaying.run(file, every=stats, as_json=as_json, passphrase_file=passphrase_file)
+
+
+@app.command()
+def pair(  # noqa: PLR0913 (one argument for each option)
+    *,
+    listen: options.Listen = None,
+    connect: options.Connect = None,
+    node: options.NodeFolder = None,
+    identity: options.IdentityFile = None,
+    trust: options.TrustFile = None,
+    name: options.PeerName = None,
+    contexts: options.PeerContexts = None,
+    yes: options.Yes = False,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Make two machines know each other, by a short code that two people speak.
+
+    One end shows a code, the other one types it. A code is good for one try. When both
+    ends have proven their keys and both owners agree, each adds the other to its peers.
+    """
+    try:
+        # Late: it needs sockets, and an extra.
+        from envelope.cli import pairing  # noqa: PLC0415 (see above)
+    except ImportError as error:
+        if error.name != "spake2":
+            raise
+        raise UsageError(str(error)) from None
+    pairing.run(
+        listen=listen,
+        connect=connect,
+        identity=identity,
+        trust=trust,
+        node=node,
+        name=name,
+        contexts=contexts,
+        yes=yes,
+        passphrase_file=passphrase_file,
+    )
+
+
+@app.command("fingerprint")
+def fingerprint_(
+    other: options.OtherParty,
+    *,
+    identity: options.IdentityFile = None,
+    trust: options.TrustFile = None,
+    node: options.NodeFolder = None,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Print digits that are the same at both ends, to compare by another channel."""
+    party = parties.load_party(
+        identity=identity, trust=trust, node=node, passphrase_file=passphrase_file
+    )
+    if party.identity is None:
+        raise UsageError("whose? Give --identity PATH or --node FOLDER")
+    (found,) = parties.find_recipients([other], party.trust)
+    public = found.public if isinstance(found, Peer) else found
+    streams.write_text(fingerprint(party.identity.public, public))
 
 
 def _frames(bound: list[str] | None) -> list[bytes]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import typer
 
 from envelope.cli.status import OF_CODE, Status
-from envelope.errors import EnvelopeError, RejectedError
+from envelope.errors import EnvelopeError, PairingError, RejectedError
 
 TyperError: Final[type[Exception]] = next(
     base for base in reversed(typer.BadParameter.__mro__) if hasattr(base, "format_message")
@@ -49,6 +49,8 @@ def explain(error: BaseException) -> Failure:
             return Failure(Status.BROKEN_PIPE)
         case RejectedError():
             return _refused(error)
+        case PairingError():
+            return Failure(Status.PAIRING, (f"envelope: {error}",))
         case EnvelopeError():
             return Failure(Status.USAGE, (f"envelope: {error}",))
         case OSError():

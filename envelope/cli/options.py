@@ -101,3 +101,31 @@ RelayConfig = Annotated[
 StatsEvery = Annotated[
     float | None, typer.Option("--stats", metavar="S", help="Print the figures every S seconds.")
 ]
+
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        metavar="ENDPOINT",
+        help="Open this endpoint, such as tcp://*:7000; show a code.",
+    ),
+]
+Connect = Annotated[
+    str | None,
+    typer.Option("--connect", metavar="ENDPOINT", help="Connect to the other end; type its code."),
+]
+PeerName = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="What to call the other side here.")
+]
+PeerContexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--contexts",
+        metavar="PATTERN",
+        help="Where the other side may send, such as orders.*; repeat it for more.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing; for scripts.")]
+OtherParty = Annotated[
+    str, typer.Argument(metavar="PEER", help="An envpub1... text, or the name of a peer.")
+]

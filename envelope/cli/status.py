@@ -24,6 +24,7 @@ class Status(IntEnum):
     TIME = 13
     CRYPTO = 14
     STORE = 15
+    PAIRING = 16
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -53,6 +54,7 @@ _MEANING: Final[dict[Status, str]] = {
     Status.OK: "done",
     Status.ENVIRONMENT: "a file or stream cannot be read or written",
     Status.USAGE: "wrong options, key file or trust file",
+    Status.PAIRING: "a pairing ended without a peer, or not known to be whole",
     Status.INTERRUPTED: "interrupted",
     Status.BROKEN_PIPE: "the reader of the output went away",
 }

@@ -68,14 +68,14 @@ def is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def say(line: str) -> None:
+def say(line: str, *, end: str = "\n") -> None:
     """Write one line to stderr, if anybody listens."""
     # A file's name may hold a line's end, or what a terminal obeys.
     line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     # print(file=None) would write to stdout, between the bytes of a payload.
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 (a command line prints)
+            print(line, file=sys.stderr, end=end, flush=True)  # noqa: T201 (a command line prints)
 
 
 def abandon() -> None:

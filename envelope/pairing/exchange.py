@@ -131,7 +131,7 @@ class _Exchange(ABC):
         kind, body = messages.decode(data)
         if kind is Type.END:
             self._is_awaited = False
-            raise PairingError("the other side gave up")
+            raise PairingError("the other side gave up; a mistyped code does that, too")
         if (self.state, kind) not in self._STEPS:
             raise PairingError("the other side sent a message out of its turn")
         step, then = self._STEPS[self.state, kind]
