@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pexpect
 import pytest
 from support import identity
 from typer.testing import CliRunner
@@ -119,6 +120,20 @@ class Shell:
             env=child_environment(),
             start_new_session=True,
             **streams,
+        )
+
+    def at_terminal(self, line: str) -> pexpect.spawn:
+        """Start a command with a terminal of its own, to type at."""
+        return pexpect.spawn(
+            sys.executable,
+            ["-m", "envelope.cli", *words(line)],
+            cwd=str(self.folder),
+            env=child_environment(),
+            encoding="utf-8",
+            timeout=60,
+            dimensions=(24, 400),
+            # A test run in the background may ignore it, and its children would, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

@@ -17,7 +17,7 @@ from envelope.cli.failures import explain
 from envelope.cli.status import OF_CODE, REFUSALS, Status
 from envelope.errors import CODES, REJECTIONS
 
-COMMANDS = ["keygen", "public", "inspect", "seal", "open", "demo", "relay"]
+COMMANDS = ["keygen", "public", "inspect", "seal", "open", "demo", "relay", "pair", "fingerprint"]
 
 
 # --- The table --------------------------------------------------------------------------
