@@ -70,10 +70,6 @@ def run(  # noqa: PLR0913 (one argument for each option)
     owner = _ask_owner(party.identity, party.trust, file, name, contexts, says_yes=yes)
     code = codes.generate() if connect is None else codes.parse(_ask("code: "))
     with Line(endpoint, listens=connect is None) as line:
-        if connect is None:
-            streams.say(f"listening at {line.endpoint}; the other end: envelope pair --connect ...")
-            streams.say(f"code: {code}")
-            streams.say("it is good for one try, within ten minutes")
         added = _Conversation(owner, code, line, listens=connect is None).hold()
     streams.write_text(str(added))
 
@@ -105,6 +101,7 @@ class _Conversation:
     def __init__(self, owner: Owner, code: str, line: Line, *, listens: bool) -> None:
         self._owner = owner
         self._line = line
+        self._code = code
         side = Listener if listens else Connector
         self._exchange: Listener | Connector = side(owner.identity, code, now=clock.monotonic())
         self._is_pinned = False
@@ -146,6 +143,11 @@ class _Conversation:
         exchange, owner = self._exchange, self._owner
         if isinstance(exchange, Connector):
             self._line.send(exchange.begin(clock.monotonic()))
+        else:
+            where = self._line.endpoint
+            streams.say(f"listening at {where}; the other end: envelope pair --connect ...")
+            streams.say(f"code: {self._code}")
+            streams.say("it is good for one try, within ten minutes")
         self._listen_until(State.PROVEN, State.WILLING)
         assert exchange.peer is not None
         other = exchange.peer

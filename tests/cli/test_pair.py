@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -18,6 +19,7 @@ from envelope.pairing import codes
 from envelope.pairing.exchange import Connector, Listener, State
 from envelope.zeromq.pairing import Line
 
+ROOT = Path(__file__).parents[2]
 ASKED_OF_ANNA = "--name bert --contexts orders"
 ASKED_OF_BERT = "--name anna --contexts orders.* --contexts news"
 BURNED = "this code is burned, and nothing was added"
@@ -392,3 +394,22 @@ def test_what_is_signed_in_a_pairing_is_no_envelope():
     sealed = Sealer(identity("alice"), context="orders").seal(b"x")
     assert sealed[:3] == b"ENV"
     assert sealed[:4] != b"ENVP"
+
+
+def test_the_guide_pairs_as_it_says(start, desk, shell):
+    guide = (ROOT / "docs" / "guides" / "pairing.md").read_text(encoding="utf-8")
+    listen, connect, fingerprint = re.findall(r"^    \$ (envelope .*)$", guide, re.MULTILINE)
+    anna = start(listen.replace("*:7000", "127.0.0.1:*"))
+    endpoint = anna.sees(r"listening at (\S+);")[1]
+    code = anna.sees(r"code: (\S+)")[1]
+    bert = start(connect.replace("tcp://anna.example:7000", endpoint))
+    bert.sees("code: ")
+    bert.types(code.replace("-", " "))
+    for end in (anna, bert):
+        end.sees(r"\[y/N\] ")
+        end.types("y")
+    anna.ends(0)
+    bert.ends(0)
+    assert peers(desk, "anna") == {"bert": ("orders",)}
+    assert peers(desk, "bert") == {"anna": ("orders.*",)}
+    assert re.fullmatch(r"(\d{5} ){9}\d{5}\n", shell(fingerprint).text)
