@@ -1,12 +1,12 @@
 """Two ends of a pairing and the line between them, which a test may take over.
 
 Rules of this file: both ends are the real ones; time stands still unless a test moves it.
-Owners say yes unless told otherwise, and pin as soon as they may. ``copy.deepcopy`` of a
-``Two`` is another world in the same state.
+Owners say yes unless told otherwise, and pin as soon as they may.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -30,6 +30,17 @@ def honest(_: str, message: bytes) -> list[bytes]:
     return [message]
 
 
+def _copy(end):
+    # Not deepcopy: the package's curve would be copied, too, and that takes long.
+    twin = copy.copy(end)
+    twin._transcript = copy.copy(end._transcript)
+    twin._transcript._messages = list(end._transcript._messages)
+    if end.state not in OVER:
+        twin._pake = copy.copy(end._pake)
+        twin._pake._spake = copy.copy(end._pake._spake)
+    return twin
+
+
 class Two:
     """A connector (Alice) and a listener (Bob)."""
 
@@ -42,6 +53,14 @@ class Two:
         self.pinned: dict[str, bytes] = {}
         self.errors: dict[str, PairingError] = {}
         self.transit: deque[tuple[str, bytes]] = deque([("connector", self.connector.begin(0))])
+
+    def fork(self) -> Two:
+        """Return another world in the same state."""
+        other = copy.copy(self)
+        other.transit, other.pinned = deque(self.transit), dict(self.pinned)
+        other.errors, other.says_yes = dict(self.errors), dict(self.says_yes)
+        other.connector, other.listener = _copy(self.connector), _copy(self.listener)
+        return other
 
     def end(self, name: str) -> Connector | Listener:
         return self.connector if name == "connector" else self.listener

@@ -176,10 +176,9 @@ class _Conversation:
         while exchange.state not in states:
             assert exchange.deadline is not None
             message = self._line.receive(exchange.deadline)
-            if message is None:
-                exchange.check_time(clock.monotonic())
-                continue
-            answer = exchange.receive(message, clock.monotonic())
+            now = clock.monotonic()
+            exchange.check_time(now)
+            answer = None if message is None else exchange.receive(message, now)
             if answer is not None:
                 self._line.send(answer)
 

@@ -15,7 +15,8 @@ import pytest
 from support import identity
 
 from envelope import Node, Sealer, TrustStore, clock
-from envelope.pairing import codes
+from envelope.errors import PairingError
+from envelope.pairing import codes, exchange
 from envelope.pairing.exchange import Connector, Listener, State
 from envelope.zeromq.pairing import Line
 
@@ -331,6 +332,76 @@ def test_a_peer_of_the_same_name_or_key_is_never_written_over(start, desk, name,
     assert reason in shown
     assert BURNED in shown
     assert file.read_text(encoding="utf-8") == table
+
+
+class Loop:
+    """A line whose other end is in the same place, and whose owner says yes."""
+
+    endpoint = "here"
+
+    def __init__(self, other: Listener) -> None:
+        self.other = other
+        self.waiting: list[bytes] = []
+
+    def send(self, message: bytes) -> None:
+        now = clock.monotonic()
+        try:
+            answers = [self.other.receive(message, now)]
+        except PairingError:
+            return
+        if self.other.state is State.PROVEN:
+            answers.append(self.other.decide(accepts=True, now=now))
+        if self.other.state is State.AGREED:
+            answers.append(self.other.written(now))
+        self.waiting += filter(None, answers)
+
+    def receive(self, _: int) -> bytes | None:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.fixture
+def loop(monkeypatch):
+    code = codes.generate()
+    line = Loop(Listener(identity("alice"), code, now=clock.monotonic()))
+    monkeypatch.setattr("envelope.cli.pairing.Line", lambda *_, **__: line)
+    line.code = code
+    return line
+
+
+PAIR_AS_BOB = (
+    *("pair", "--connect", "x", "--identity", "bob.key", "--trust", "believed.toml"),
+    *("--name", "anna", "--contexts", "orders", "--yes"),
+)
+
+
+def test_an_end_that_is_stopped_after_writing_says_that_both_have_written(
+    run, loop, desk, monkeypatch
+):
+    def stop(*_):
+        raise OSError(5, "the line is gone")
+
+    (desk / "believed.toml").touch()
+    monkeypatch.setattr(Connector, "written", stop)
+    ended = run(*PAIR_AS_BOB, stdin=loop.code.encode(), diagnosed=False)
+    assert ended.status == 1
+    assert "'anna' is in believed.toml; the other side has you, too" in ended.err
+    assert [peer.name for peer in TrustStore.load(desk / "believed.toml")] == ["anna"]
+
+
+def test_a_silent_other_side_ends_it_in_time(run, loop, desk, monkeypatch):
+    (desk / "believed.toml").touch()
+    monkeypatch.setitem(exchange._PATIENCE, State.AWAITS_ANSWER, -1)
+    ended = run(*PAIR_AS_BOB, stdin=loop.code.encode(), diagnosed=False)
+    assert ended.status == 16
+    assert "too late: this end waits for the other side to answer" in ended.err
+    assert BURNED in ended.err
+    assert (desk / "believed.toml").read_bytes() == b""
 
 
 # --- Options ------------------------------------------------------------------------------

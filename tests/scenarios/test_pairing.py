@@ -265,7 +265,7 @@ def test_what_is_known_when_a_message_of_the_end_is_lost(kind, pinned, who_is_to
 @pytest.mark.parametrize("who", ["connector", "listener"])
 def test_interrupted_at_each_step_nobody_pins_who_was_not_proven(kind, who):
     before = Two().until(kind)
-    two = copy.deepcopy(before)
+    two = before.fork()
     farewell = two.end(who).give_up()
     if farewell is not None:
         two.transit.append((who, farewell))

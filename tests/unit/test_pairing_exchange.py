@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 
@@ -140,7 +139,7 @@ def test_a_flip_of_any_bit_of_any_message_pins_nobody_by_it(kind):
     pinned = set(before.pinned)
     for position in range(len(message)):
         for bit in range(8):
-            two = copy.deepcopy(before)
+            two = before.fork()
             two.transit[0] = (sender, flip(message, position, 1 << bit))
             two.run()
             assert set(two.pinned) == pinned, (position, bit)
@@ -155,7 +154,7 @@ def test_any_other_message_in_its_place_ends_the_run(kind):
     name = receiver_of(kind)
     others = [head(other) + bytes(BODY_SIZES[other]) for other in Type if other != kind]
     for message in [*others, b"", b"ENV\x01", bytes(MAX_MESSAGE)]:
-        two = copy.deepcopy(before)
+        two = before.fork()
         end = two.end(name)
         state = end.state
         with pytest.raises(PairingError):
@@ -264,7 +263,7 @@ def test_a_message_is_awaited_so_long_and_no_longer(kind, who, patience):
     before = Two().until(kind)
     message = before.transit[0][1]
     assert before.end(who).deadline == patience
-    in_time, late = copy.deepcopy(before), copy.deepcopy(before)
+    in_time, late = before.fork(), before.fork()
     in_time.end(who).receive(message, patience - 1)
     with pytest.raises(PairingTimeoutError, match="too late"):
         late.end(who).receive(message, patience)
