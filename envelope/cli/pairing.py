@@ -116,28 +116,26 @@ class _Conversation:
         try:
             return self._hold()
         except BaseException:
-            could_write = self._exchange.state is State.AGREED
             farewell = self._exchange.give_up()
             if farewell is not None:
                 self._line.send(farewell)
-            self._tell_how_it_ended(could_write=could_write)
+            self._tell_how_it_ended()
             raise
 
-    def _tell_how_it_ended(self, *, could_write: bool) -> None:
+    def _tell_how_it_ended(self) -> None:
         """Say what was added where, as far as it is known here (SPEC 19.7)."""
         owner = self._owner
-        is_first = isinstance(self._exchange, Listener)
-        if self._is_pinned and is_first:
-            streams.say(
-                f"{owner.name!r} is in {owner.file}; whether the other side has added you is "
-                "not known: ask there, or pair again"
-            )
-        elif self._is_pinned:
-            streams.say(f"{owner.name!r} is in {owner.file}; the other side has you, too")
-        elif could_write and not is_first:
-            streams.say("nothing was added here, but the other side has added you: pair again")
-        else:
-            streams.say("this code is burned, and nothing was added")
+        here = (
+            f"{owner.name!r} is in {owner.file}"
+            if self._is_pinned
+            else "this code is burned, and nothing was added here"
+        )
+        there = {
+            True: "the other side has added you",
+            False: "nor there",
+            None: "whether the other side has added you is not known: ask, or pair again",
+        }[self._exchange.is_pinned_there]
+        streams.say(f"{here}; {there}")
 
     def _hold(self) -> PublicIdentity:
         exchange, owner = self._exchange, self._owner

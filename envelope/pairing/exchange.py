@@ -74,6 +74,8 @@ class _Exchange(ABC):
         state: where this end stands.
         deadline: when it ends by itself, in microseconds of the monotonic clock; or None.
         peer: the other side, once both its keys are proven; None before.
+        is_pinned_there: whether the other side has added this end; None if that is not
+            known (SPEC 19.7).
     """
 
     _STEPS: ClassVar[_Table]
@@ -106,6 +108,7 @@ class _Exchange(ABC):
         self._transcript = Transcript(identity, random(32))
         self._is_awaited = False
         self.peer: PublicIdentity | None = None
+        self.is_pinned_there: bool | None = False
         self.state = self._FIRST
         self.deadline: int | None = None
         self._go(self._FIRST, now)
@@ -131,7 +134,8 @@ class _Exchange(ABC):
         kind, body = messages.decode(data)
         if kind is Type.END:
             self._is_awaited = False
-            raise PairingError("the other side gave up; a mistyped code does that, too")
+            hint = "; was the code mistyped?" if self.peer is None else ""
+            raise PairingError(f"the other side gave up{hint}")
         if (self.state, kind) not in self._STEPS:
             raise PairingError("the other side sent a message out of its turn")
         step, then = self._STEPS[self.state, kind]
@@ -209,7 +213,7 @@ class _Exchange(ABC):
         """Take the other owner's decision; a no ends the run."""
         decision = self._transcript.open(kind, data)
         if decision == _NO:
-            self._is_awaited = False
+            self._is_awaited = self.is_pinned_there = False
             raise PairingError("the other side's owner said no; nothing was added")
         if decision != expected:
             raise PairingError(STRANGE)
@@ -264,6 +268,7 @@ class Connector(_Exchange):
         return transcript.log(transcript.seal(Type.CONNECTOR_PROOF, proof))
 
     def _accept(self, now: int) -> bytes:
+        self.is_pinned_there = None
         self._go(State.AWAITS_DECISION, now)
         return self._transcript.seal(self._DECISION, _YES)
 
@@ -273,6 +278,7 @@ class Connector(_Exchange):
 
     def _take_decision(self, data: bytes, _: bytes) -> None:
         self._hear(Type.LISTENER_DECISION, data, _YES)
+        self.is_pinned_there = True
 
     _STEPS: ClassVar[_Table] = {
         (State.AWAITS_ANSWER, Type.ANSWER): (_confirm, State.AWAITS_PROOF),
@@ -297,6 +303,7 @@ class Listener(_Exchange):
             RuntimeError: nothing was agreed; a bug.
         """
         self._check_state(State.AGREED)
+        self.is_pinned_there = None
         self._go(State.AWAITS_END, now)
         return self._transcript.seal(self._DECISION, _YES)
 
@@ -324,6 +331,7 @@ class Listener(_Exchange):
 
     def _take_end(self, data: bytes, _: bytes) -> None:
         self._transcript.open(Type.DONE, data)
+        self.is_pinned_there = True
 
     def _accept(self, now: int) -> None:
         is_willing = self.state is State.WILLING

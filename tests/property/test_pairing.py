@@ -68,6 +68,10 @@ def test_whatever_is_done_to_messages_only_the_other_end_is_pinned(acts, given_c
         assert two.pinned == {}
     if "connector" in two.pinned:
         assert "listener" in two.pinned
+    # What an end is sure of is so.
+    for name, other in (("connector", "listener"), ("listener", "connector")):
+        known = two.end(name).is_pinned_there
+        assert known is None or known is (other in two.pinned)
     # A run in which both ends are content is an honest one.
     if not two.errors:
         assert set(two.pinned) == {"connector", "listener"}

@@ -243,19 +243,21 @@ def test_who_shows_keys_that_are_not_sound_is_refused(role):
 
 
 @pytest.mark.parametrize(
-    ("kind", "pinned", "who_is_told"),
+    ("kind", "pinned", "who_is_told", "there"),
     [
-        (6, set(), {"connector", "listener"}),
-        (7, {"listener"}, {"connector", "listener"}),
-        (8, {"listener", "connector"}, {"listener"}),
+        (5, set(), {"connector", "listener"}, (None, False)),
+        (6, set(), {"connector", "listener"}, (None, False)),
+        (7, {"listener"}, {"connector", "listener"}, (None, None)),
+        (8, {"listener", "connector"}, {"listener"}, (True, None)),
     ],
 )
-def test_what_is_known_when_a_message_of_the_end_is_lost(kind, pinned, who_is_told):
+def test_what_is_known_when_a_message_of_the_end_is_lost(kind, pinned, who_is_told, there):
     two = Two().until(kind)
     two.transit.clear()
     two.run()
     assert set(two.pinned) == pinned
     assert set(two.errors) == who_is_told
+    assert (two.connector.is_pinned_there, two.listener.is_pinned_there) == there
     # What was pinned was proven.
     known = {"connector": identity("bob"), "listener": identity("alice")}
     assert all(two.pinned[name] == known[name].public.public for name in two.pinned)

@@ -69,6 +69,7 @@ def test_two_ends_with_one_code_pin_each_other():
         "listener": identity("alice").public.public,
     }
     assert two.connector.state is two.listener.state is State.DONE
+    assert two.connector.is_pinned_there is two.listener.is_pinned_there is True
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -219,6 +220,7 @@ def test_a_no_of_either_owner_pins_nobody_and_is_told(who):
     two.run()
     other = "listener" if who == "connector" else "connector"
     assert two.pinned == {}
+    assert two.connector.is_pinned_there is two.listener.is_pinned_there is False
     assert "said no" in str(two.errors[other])
     assert two.end(who).state is State.ENDED
 
