@@ -156,6 +156,8 @@ class _Conversation:
             self._line.send(decision)
         if not accepts:
             raise PairingError("you said no; nothing was added, and this code is burned")
+        if exchange.state is State.AWAITS_DECISION and not owner.says_yes:
+            streams.say("waiting for the other side's owner")
         self._listen_until(State.AGREED)
         added = enrolment.add(owner.file, Peer(owner.name, other, contexts=owner.contexts))
         self._is_pinned = True

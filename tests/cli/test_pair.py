@@ -234,7 +234,7 @@ def test_an_interrupt_at_the_question_or_after_the_answer(start, desk, who, has_
     other = ends.popitem()[1]
     if has_decided:
         interrupted.types("y")
-        interrupted.sees("y\r\n")
+        interrupted.sees("waiting for the other side's owner")
     interrupted.interrupts()
     shown = interrupted.ends(130)
     # A connector that said yes cannot know what its word did: who gives up does not prove it.
