@@ -104,7 +104,6 @@ class _Conversation:
         self._code = code
         side = Listener if listens else Connector
         self._exchange: Listener | Connector = side(owner.identity, code, now=clock.monotonic())
-        self._is_pinned = False
 
     def hold(self) -> PublicIdentity:
         """Return the other side, which is pinned.
@@ -127,7 +126,7 @@ class _Conversation:
         owner = self._owner
         here = (
             f"{owner.name!r} is in {owner.file}"
-            if self._is_pinned
+            if self._is_in_file()
             else "this code is burned, and nothing was added here"
         )
         there = {
@@ -136,6 +135,16 @@ class _Conversation:
             None: "whether the other side has added you is not known: ask, or pair again",
         }[self._exchange.is_pinned_there]
         streams.say(f"{here}; {there}")
+
+    def _is_in_file(self) -> bool:
+        """Tell whether the other side stands in the trust file, however it got there."""
+        owner, other = self._owner, self._exchange.peer
+        try:
+            # Looked up: an interrupt may come right after the file took its place.
+            peers = list(TrustStore.load(owner.file))
+        except UsageError:
+            return False
+        return any(peer.name == owner.name and peer.public == other for peer in peers)
 
     def _hold(self) -> PublicIdentity:
         exchange, owner = self._exchange, self._owner
@@ -160,7 +169,6 @@ class _Conversation:
             streams.say("waiting for the other side's owner")
         self._listen_until(State.AGREED)
         added = enrolment.add(owner.file, Peer(owner.name, other, contexts=owner.contexts))
-        self._is_pinned = True
         self._line.send(exchange.written(clock.monotonic()))
         self._listen_until(State.DONE)
         streams.say(
