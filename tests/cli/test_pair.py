@@ -14,7 +14,7 @@ import pexpect
 import pytest
 from support import identity
 
-from envelope import Node, Sealer, TrustStore, clock
+from envelope import Node, TrustStore, clock
 from envelope.errors import PairingError
 from envelope.pairing import codes, exchange
 from envelope.pairing.exchange import Connector, Listener, State
@@ -461,13 +461,6 @@ def test_a_fingerprint_is_shown_for_a_name_and_for_a_text(run):
     assert re.fullmatch(r"(\d{5} ){9}\d{5}\n", text)
     refused = run("fingerprint", "--trust", "peers.toml", "alice")
     assert (refused.status, "whose?" in refused.err) == (2, True)
-
-
-def test_what_is_signed_in_a_pairing_is_no_envelope():
-    # The labels of the two things that one key signs differ in their first 16 bytes.
-    sealed = Sealer(identity("alice"), context="orders").seal(b"x")
-    assert sealed[:3] == b"ENV"
-    assert sealed[:4] != b"ENVP"
 
 
 def test_the_guide_pairs_as_it_says(start, desk, shell):
