@@ -397,6 +397,24 @@ def test_an_end_that_is_stopped_after_writing_says_that_both_have_written(
     assert [peer.name for peer in TrustStore.load(desk / "believed.toml")] == ["anna"]
 
 
+def test_a_trust_file_that_went_away_is_told_and_nothing_is_said_to_be_in_it(
+    run, loop, desk, monkeypatch
+):
+    file = desk / "believed.toml"
+    file.touch()
+    decide = Connector.decide
+
+    def vanish(*arguments, **named):
+        file.unlink()
+        return decide(*arguments, **named)
+
+    monkeypatch.setattr(Connector, "decide", vanish)
+    ended = run(*PAIR_AS_BOB, stdin=loop.code.encode(), diagnosed=False)
+    assert ended.status == 2
+    assert "nothing was added here; the other side has added you" in ended.err
+    assert "does not exist" in ended.err
+
+
 def test_a_silent_other_side_ends_it_in_time(run, loop, desk, monkeypatch):
     (desk / "believed.toml").touch()
     monkeypatch.setitem(exchange._PATIENCE, State.AWAITS_ANSWER, -1)
