@@ -40,13 +40,13 @@ class Side:
         """Begin another life: nothing is left of the one before."""
         self.lives += 1
         to = identity(self.peers[0]).public if len(self.peers) == 1 else None
+        defaults = {"to": to, "random": seeded(f"{self.name} {self.lives}")}
         self.manager = SessionManager(
             self.identity,
             self.trust,
             clock=self.wall,
             monotonic=self.mono,
-            random=seeded(f"{self.name} {self.lives}"),
-            **{"to": to} | self.options,
+            **defaults | self.options,
         )
 
     def permit(self, *names: str, **fields: Any) -> None:

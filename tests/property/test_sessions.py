@@ -60,8 +60,9 @@ class Ends(RuleBasedStateMachine):
         names = NAMES[: self.count]
         self.sides = [Side(n, *(o for o in names if o != n), mono=self.mono) for n in names]
         self.numbers = {side.identity.key_id: n for n, side in enumerate(self.sides)}
-        self.trusted = {(i, j): Peer(names[j], identity(names[j]).public, [CONTEXT])
-                        for i, j in self.pairs()}  # fmt: skip
+        self.trusted = {}
+        for i, j in self.pairs():
+            self.trusted[i, j] = Peer(names[j], identity(names[j]).public, [CONTEXT])
         self.air = []
         self.record = []
         self.sent = {}

@@ -17,10 +17,9 @@ def message(kind, size, flags=0, version=1, magic=b"ENV"):
 
 
 def data_message(flags=0, size=36):
-    head = wire.data_head(
-        wire.start(wire.DATA, flags), COUNTER >> 32, COUNTER & 0xFFFF_FFFF, b"s" * 8
-    )
-    return head.ljust(size, b"\0")  # fmt: skip
+    high, low = divmod(COUNTER, 2**32)
+    head = wire.data_head(wire.start(wire.DATA, flags), high, low, b"s" * 8)
+    return head.ljust(size, b"\0")
 
 
 @pytest.mark.parametrize(("kind", "size"), SIZES.items())
