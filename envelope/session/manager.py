@@ -104,6 +104,8 @@ class SessionManager:
             raise UsageError("trust is a TrustStore")
         if policy is not None and not isinstance(policy, Policy):
             raise UsageError("policy is a Policy")
+        if policy is not None and policy.max_size < wire.LARGEST:
+            raise UsageError(f"max_size is at least {wire.LARGEST} for sessions")
         if timing is not None and not isinstance(timing, Timing):
             raise UsageError("timing is a Timing")
         encoded = check_context(context)

@@ -44,6 +44,8 @@ _SIZES: Final = {
     RESPONSE: RESPONSE_HEAD + 80,
     HINT: HINT_HEAD + SIGNATURE_SIZE,
 }
+LARGEST: Final = max(_SIZES.values())
+"""Bytes of the largest message that is not data."""
 
 data_head = struct.Struct(">6sHI8s").pack
 """data_head(prefix 6, counter >> 32, counter & 0xffffffff, session id) -> HEAD of data."""
