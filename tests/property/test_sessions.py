@@ -33,6 +33,8 @@ SOON = 25
 
 some = st.integers(0, 2**16)
 """Chooses one of what there is; counted from the newest, so that 0 is the likeliest."""
+steps = st.sampled_from([-3600, -2, -0.5, -0.5, 0.5, 0.5, 2, 3600])
+"""By how many seconds a wall clock is set."""
 seconds = st.sampled_from([0.01, 0.2, 0.3, 1, 4, 9, 11, 16, 31, 61, 100, 200])
 
 
@@ -93,10 +95,14 @@ class Ends(RuleBasedStateMachine):
             for patch in self.patches:
                 patch.stop()
 
-    @initialize(behind=st.integers(0, 1_900_000))
-    def begin(self, behind):
+    @initialize(behind=st.integers(0, 900_000), are_open=st.sampled_from([True, True, False]))
+    def begin(self, behind, are_open):
         self.begun = True
         self.sides[-1].wall.now -= behind
+        if are_open:
+            for i, j in self.pairs():
+                self.say(i, j)
+                self.deliver_all()
 
     # What the ends do.
 
@@ -165,11 +171,13 @@ class Ends(RuleBasedStateMachine):
         self.ids[i].append((source, message.id))
         return None
 
-    @rule(pair=some, bound=st.sampled_from(BOUND), count=st.integers(1, 3))
-    def send(self, pair, bound, count):
+    @rule(pair=some, bound=st.sampled_from(BOUND), count=st.integers(1, 3), is_prompt=st.booleans())
+    def send(self, pair, bound, count, is_prompt):
         i, j = self.pick(self.pairs(), pair)
         for _ in range(count):
             self.say(i, j, bound)
+        if is_prompt:
+            self.deliver_all()
 
     @rule(end=some, which=some)
     def reply(self, end, which):
@@ -199,20 +207,22 @@ class Ends(RuleBasedStateMachine):
         for side in self.sides:
             side.wall.advance(dt)
 
-    @rule(end=some)
-    def crash(self, end):
-        side = self.sides[end % self.count]
-        side.begin()
-        self.ids[end % self.count].clear()
-
-    @rule(end=some, step=st.sampled_from([-3600, -40, -2, -0.5, 0.5, 2, 40, 3600]))
-    def the_wall_clock_steps(self, end, step):
-        self.sides[end % self.count].wall.advance(step)
-
-    @rule(pair=some, revoked=st.booleans(), topics=st.sampled_from([None, None, ["t"]]))
-    def trust_changes(self, pair, revoked, topics):
-        i, j = self.pick(self.pairs(), pair)
-        self.trust(i, j, revoked=revoked, topics=topics)
+    @rule(
+        end=some,
+        what=st.sampled_from(["crash", "crash", "revoked", "topics", "trust", "trust"]) | steps,
+    )
+    def an_end_changes(self, end, what):
+        i = end % self.count
+        if what == "crash":
+            self.sides[i].begin()
+            self.ids[i].clear()
+        elif isinstance(what, str):
+            fields = {"revoked": {"revoked": True}, "topics": {"topics": ["t"]}}
+            self.trust(
+                i, self.pick([j for k, j in self.pairs() if k == i], end), **fields.get(what, {})
+            )
+        else:
+            self.sides[i].wall.advance(what)
 
     def trust(self, i, j, **fields):
         name = self.sides[j].name
@@ -266,8 +276,8 @@ class Ends(RuleBasedStateMachine):
     @precondition(lambda self: self.record)
     @rule(which=some, end=some)
     def repeat_what_was_accepted(self, which, end):
-        i = end % self.count
         source, to, bound, data = self.pick(self.record, which)
+        i = self.end_for(to, end)
         address = ("to", to if source == i else source)
         self.hand(i, address, bound, data)
         slots = self.slots()
@@ -281,25 +291,28 @@ class Ends(RuleBasedStateMachine):
     @precondition(lambda self: self.record)
     @rule(which=some, end=some, at=some, mask=st.integers(1, 255))
     def flip_bits(self, which, end, at, mask):
-        source, _, bound, data = self.pick(self.record, which)
-        self.forge(end, source, bound, flip(data, at % len(data), mask))
+        source, to, bound, data = self.pick(self.record, which)
+        self.forge(self.end_for(to, end), source, bound, flip(data, at % len(data), mask))
 
     @precondition(lambda self: self.record)
     @rule(one=some, two=some, end=some, at=st.sampled_from([5, 6, 12, 14, 20, 22, 38, 42]))
     def splice(self, one, two, end, at):
-        source, _, bound, head = self.pick(self.record, one)
-        _, _, _, tail = self.pick(self.record, two)
+        source, to, bound, head = self.pick(self.record, one)
+        tail = self.pick([data for *_, data in self.record if data[4] == head[4]], two)
         if (data := head[:at] + tail[at:]) not in {packet[3] for packet in self.record}:
-            self.forge(end, source, bound, data)
+            self.forge(self.end_for(to, end), source, bound, data)
 
     @precondition(lambda self: self.record)
     @rule(which=some, end=some)
     def change_bound_frames(self, which, end):
-        source, _, bound, data = self.pick(self.record, which)
-        self.forge(end, source, (*bound, b"more"), data)
+        source, to, bound, data = self.pick(self.record, which)
+        self.forge(self.end_for(to, end), source, (*bound, b"more"), data)
 
-    def forge(self, end, source, bound, data):
-        i = end % self.count
+    def end_for(self, to, end):
+        """Return the end that something was meant for, or sometimes another."""
+        return to if to is not None and end % 4 else end % self.count
+
+    def forge(self, i, source, bound, data):
         slots = self.slots()
         assert self.hand(i, ("to", source), bound, data) is not None
         assert self.slots() == slots

@@ -260,6 +260,17 @@ def test_a_hint_takes_nothing_away():
     assert pair.bob.hear(pair.alice.manager.send(b"more")) == b"more"
 
 
+def test_what_is_heard_after_a_hint_ends_the_doubt_where_nothing_waits():
+    pair = Pair().open()
+    data = pair.alice.manager.send(b"lost")
+    pair.alice.hear(hint.make(BOB, CTX, data))
+    assert pair.alice.link().is_lost
+    assert pair.alice.hear(pair.bob.manager.send(b"alive")) == b"alive"
+    assert not pair.alice.link().is_lost
+    pair.alice.out()
+    assert pair.alice.manager.send(b"by the same") is not None
+
+
 @pytest.mark.audit("A16", "E3")
 def test_a_hint_that_is_repeated_is_noted_and_logged_once_and_asks_no_more_than_retries(caplog):
     caplog.set_level(logging.INFO)
