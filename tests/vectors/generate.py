@@ -26,6 +26,7 @@ from vectors import (  # noqa: E402 (found by the line above)
     cases_unseal,
     derive,
     example,
+    session,
 )
 from vectors.world import Json, key_table, layout, to_json_case  # noqa: E402 (as above)
 
@@ -60,6 +61,7 @@ def build() -> dict[str, str]:
         content = {"note": NOTE, "outcome": outcome, "keys": key_table(used), "cases": cases}
         built[f"{outcome}.json"] = layout(content) + "\n"
     built["derive.json"] = layout({"note": NOTE} | derive.build()) + "\n"
+    built["session.json"] = layout({"note": NOTE} | session.build()) + "\n"
     return built
 
 
