@@ -137,7 +137,7 @@ class Exchange:
     # What this end says.
 
     def ask(self, link: Link, now: int) -> None:
-        """Send an initiation, in place of the one before."""
+        """Send an initiation, in place of the one before; the caller schedules the link."""
         if link.initiation is not None:
             del self.tables.asked[link.initiation.session_id]
         self._stamp = self._next_stamp()
@@ -153,7 +153,6 @@ class Exchange:
         link.ask(initiation, self._random(1)[0])
         self.tables.asked[offer.session_id] = link
         self.outbox.append(Datagram(link.address, (), initiation.data))
-        self.tables.schedule(link, now)
 
     def _next_stamp(self) -> int:
         """Return a time later than the last, unless the clock was set far back since.
@@ -316,6 +315,7 @@ class Exchange:
             self.lost.append(link.current.our_stream)
             _log.info("%r has lost its session; this end asks for another", peer.name)
         self._doubt(link, now)
+        self.tables.schedule(link, now)
 
     def _doubt(self, link: Link, now: int) -> None:
         """Ask for another session, if that was not done just now."""

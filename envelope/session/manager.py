@@ -240,6 +240,7 @@ class SessionManager:
             on_sealed(channel.sealed(data))
         if is_late and link.may_ask(now) and not self._answers:
             self._exchange.ask(link, now)
+            self._tables.schedule(link, now)
         return data
 
     def has_room(self, size: int = 0) -> bool:
@@ -286,8 +287,7 @@ class SessionManager:
         self._tables.stage(link, staged)
         if link.may_ask(now):
             self._exchange.ask(link, now)
-        else:
-            self._tables.schedule(link, now)
+        self._tables.schedule(link, now)
 
     # Receiving.
 

@@ -30,6 +30,13 @@ def offers(side, data, peer="alice"):
     return Request(side.identity, identity(peer).public, CTX, data, b"2" * 32).offer
 
 
+def ask(side):
+    """Have a side ask for another session now, as one does that doubts."""
+    exchange = side.manager._exchange
+    exchange.ask(side.link(), side.mono())
+    exchange.tables.schedule(side.link(), side.mono())
+
+
 # A session comes about.
 
 
@@ -49,8 +56,7 @@ def test_either_end_may_begin_and_what_waits_arrives(first):
 
 def test_where_nothing_waits_the_initiator_says_that_it_uses_the_session():
     pair = Pair().open()
-    pair.alice.link().initiation = None
-    pair.alice.manager._exchange.ask(pair.alice.link(), pair.mono())
+    ask(pair.alice)
     assert pair.bob.hear(pair.alice.out()[0]) is None
     old = pair.bob.current
     assert pair.alice.hear(pair.bob.out()[0]) is None
@@ -78,7 +84,7 @@ def test_what_comes_by_the_session_before_is_still_heard():
     late = pair.alice.manager.send(b"late")
     too_late = pair.alice.manager.send(b"too late")
     for _ in range(2):
-        pair.alice.manager._exchange.ask(pair.alice.link(), pair.mono())
+        ask(pair.alice)
         pair.carry()
         assert pair.alice.manager.staged == 0
         if late:
@@ -456,7 +462,7 @@ def test_a_tick_comes_to_an_end_whatever_was_due_when_the_session_ended(pace):
     pair.bob.hear(pair.alice.manager.send(b"z"))
     link = pair.alice.link()
     if link.initiation is None:
-        pair.alice.manager._exchange.ask(link, pair.mono())
+        ask(pair.alice)
     for _ in range(60):
         pair.mono.advance(1)
         for side in (pair.alice, pair.bob):
@@ -702,7 +708,7 @@ def test_sessions_of_a_former_life_open_nothing_in_the_next():
     recorded = []
     for n in range(5):
         recorded += pair.alice.send(str(n).encode())
-    pair.alice.manager._exchange.ask(pair.alice.link(), pair.mono())
+    ask(pair.alice)
     (initiation,) = pair.alice.out()
     recorded.append(initiation)
     pair.bob.begin()

@@ -48,6 +48,7 @@ INITIATION = {
     "future": "future",
     "too_old": "too_old",
     "replayed": "replayed",
+    "behind": "too_old",
     "flood": "policy",
     "crossing": "policy",
 }
@@ -59,7 +60,8 @@ DATES = {
 }
 EXCLUSIVE = (("unknown", "reflected"), ("unknown", *DATES), ("stale", "future"))
 EXCLUSIVE += (("too_old", "replayed"), ("crossing", "reflected"), ("crossing", "unknown"))
-EXCLUSIVE += (("crossing", *DATES),)
+EXCLUSIVE += (("crossing", *DATES), ("behind", "crossing"), ("behind", "reflected"))
+EXCLUSIVE += (("behind", "unknown"), ("behind", *DATES))
 
 
 class Bobs:
@@ -73,6 +75,9 @@ class Bobs:
         if "crossing" in wrong:
             self.side.send()
             self.side.link().initiation.ephemeral = bytes(32)
+        if "behind" in wrong:
+            self.side.send()
+            self.side.link()._granted = STREAM, 6
         if "reflected" in wrong:
             peer, sender = "bob", BOB
         fields = {}
