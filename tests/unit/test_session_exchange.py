@@ -182,6 +182,21 @@ def test_a_clock_that_is_set_back_a_little_leaves_stamps_in_order():
     assert offers(pair.bob, third).sent_at == pair.alice.wall.now == START - SECOND
 
 
+@pytest.mark.audit("A3")
+def test_an_initiation_behind_one_that_was_granted_takes_nothing_away():
+    pair = Pair()
+    (first,) = pair.alice.send()
+    pair.advance(0.4)
+    (second,) = pair.alice.tick()
+    assert pair.bob.hear(second) is None
+    before = pair.bob.state()
+    assert pair.bob.hear(first) == "too_old"
+    assert pair.bob.state() == before
+    assert pair.carry() == [b"payload"]
+    # On another link it is as good as any.
+    assert pair.bob.hear(first, address="other") is None
+
+
 # Crossing (18.10).
 
 

@@ -112,6 +112,13 @@ class TestGrant:
             one.grant(channel(), b"stream", 0)
             assert one.asking_since == since
 
+    def test_later_initiations_of_the_stream_are_welcome_and_no_others(self):
+        one = link()
+        assert not one.is_granted(b"t" * 16, 0)
+        one.grant(channel(), b"t" * 16, 5)
+        assert [one.is_granted(b"t" * 16, n) for n in (0, 4, 5, 6)] == [True, True, True, False]
+        assert not one.is_granted(b"u" * 16, 0)
+
 
 class TestOpen:
     def test_previous_is_current_where_nothing_was_granted(self):
