@@ -13,5 +13,6 @@ export function readVectors(name) {
 
 /** @returns {string[]} the files of outcomes */
 export function outcomeFiles() {
-  return readdirSync(FOLDER).filter((name) => name.endsWith(".json") && name !== "derive.json");
+  const others = ["derive.json", "session.json"];
+  return readdirSync(FOLDER).filter((name) => name.endsWith(".json") && !others.includes(name));
 }
