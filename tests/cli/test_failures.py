@@ -35,6 +35,10 @@ def test_every_code_has_one_class():
         (10, {"too_large", "malformed", "version"}),
         (11, {"policy"}),
         (12, {"unknown_sender", "reflected", "not_trusted", "not_addressed", "unknown_session"}),
+        (
+            12,
+            {"unknown_sender", "reflected", "not_trusted", "not_addressed", "unknown_session"},
+        ),
         (13, {"stale", "future", "before_start", "too_old", "replayed"}),
         (14, {"bad_signature", "unseal"}),
         (15, {"store_unavailable"}),

@@ -143,7 +143,7 @@ def test_the_help_shows_every_exit_status(shell):
         "2  wrong options, key file or trust file",
         "10  refused: too_large, malformed, version",
         "11  refused: policy",
-        "12  refused: unknown_sender, reflected, not_trusted, not_addressed",
+        "12  refused: unknown_sender, reflected, not_trusted, not_addressed, unknown_session",
         "13  refused: stale, future, before_start, too_old, replayed",
         "14  refused: bad_signature, unseal",
         "15  refused: store_unavailable",
