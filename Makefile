@@ -21,13 +21,16 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release
+.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release demo-session
 
 help: ## list these targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(RUN)/.stamp ## Zeek events through a hostile proxy, every lie of it named
 	@$(RUN)/bin/python -m envelope.cli demo $(ARGS)
+
+demo-session: $(RUN)/.stamp ## two processes that talk by a session, and a monkey that kills either
+	@$(RUN)/bin/python -m envelope.cli demo-session $(ARGS)
 
 test: check guard ## everything a change must pass, but the wheel
 

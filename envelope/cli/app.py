@@ -223,6 +223,17 @@ def demo(
     raise typer.Exit(status)
 
 
+@app.command("demo-session")
+def demo_session(*, seed: options.Seed = 7, seconds: options.Seconds = 30.0) -> None:
+    """Kill two ends of a session at random; nothing comes twice, and they recover."""
+    # Late: it needs sockets.
+    from envelope.demo import monkey  # noqa: PLC0415 (see above)
+
+    status = monkey.run(seed=seed, seconds=seconds)
+    streams.flush()
+    raise typer.Exit(status)
+
+
 @app.command()
 def relay(
     file: options.RelayConfig,

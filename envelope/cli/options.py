@@ -95,6 +95,10 @@ Picture = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Draw the final picture.")
 ]
 
+Seconds = Annotated[
+    float, typer.Option("--seconds", metavar="S", help="How long processes are killed.")
+]
+
 RelayConfig = Annotated[
     Path, typer.Argument(metavar="FILE", help="The flows: a TOML file (docs/guides/relay.md).")
 ]

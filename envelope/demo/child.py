@@ -13,11 +13,15 @@ from typing import Any, Final
 
 from envelope.demo import proxy, publisher, subscriber
 from envelope.demo.channel import Channel, ParentGoneError
+from envelope.demo.monkey import ends as monkey_ends
+from envelope.demo.monkey import proxy as monkey_proxy
 
 ROLES: Final[dict[str, Callable[[Channel, Any], None]]] = {
     "publisher": publisher.main,
     "subscriber": subscriber.main,
     "proxy": proxy.main,
+    "monkey-end": monkey_ends.main,
+    "monkey-proxy": monkey_proxy.main,
 }
 
 

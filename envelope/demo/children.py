@@ -35,11 +35,17 @@ class DemoError(Exception):
 
 
 class Child:
-    """One child process. Its reports arrive in the inbox with itself."""
+    """One child process. Its reports arrive in the inbox with itself.
+
+    Attributes:
+        name: what the parent calls it.
+        was_killed: whether the parent killed it on purpose.
+    """
 
     def __init__(self, name: str, role: str, inbox: queue.SimpleQueue[tuple[Child, Any]]) -> None:
         """Start it; it waits for its setting."""
         self.name = name
+        self.was_killed = False
         self._inbox = inbox
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by end())
         # The same modules as here, in the same order; -P adds no folder to them.
@@ -85,6 +91,11 @@ class Child:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
 
+    def kill(self) -> None:
+        """Kill it, as a crash would: it gets to do nothing more."""
+        self.was_killed = True
+        self._process.kill()
+
     def end(self, until: int) -> None:
         """Wait for its end up to a time, then kill it; close what is left."""
         assert self._process.stdout is not None
@@ -94,6 +105,7 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._reader.join()
+        self.dismiss()
         self._process.stdout.close()
         self._stderr.close()
 

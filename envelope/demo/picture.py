@@ -166,7 +166,7 @@ def _heading(scene: Scene) -> Text:
 
 
 def _acts(scene: Scene) -> Table:
-    table = _table("what the proxy did", "blue")
+    table = make_table("what the proxy did", "blue")
     table.add_column("times", justify="right")
     table.add_column("must end as", ratio=1, overflow="fold")
     for name in cast.SUBSCRIBERS:
@@ -179,7 +179,7 @@ def _acts(scene: Scene) -> Table:
         style = "green" if act in (Act.PASS, Act.REORDER) else "red"
         table.add_row(
             Text(act, style),
-            _number(counts.get(act, 0)),
+            number(counts.get(act, 0)),
             Text(_ends(row) if row else _ENDS[act], "dim" if act is Act.FLIP and row else ""),
             *(_cell(row, name) for name in cast.SUBSCRIBERS),
             _accounted(row),
@@ -213,7 +213,7 @@ def _accounted(row: Row | None) -> Text:
 
 
 def _subscribers(scene: Scene) -> Table:
-    table = _table("what the subscribers saw", "blue")
+    table = make_table("what the subscribers saw", "blue")
     sources = (*cast.PUBLISHERS, OTHERS)
     columns = [(name, source) for name in cast.SUBSCRIBERS for source in sources]
     for name, source in columns:
@@ -223,12 +223,12 @@ def _subscribers(scene: Scene) -> Table:
             scene.report(name).get("senders", {}).get(source, {}).get(figure, 0)
             for name, source in columns
         ]
-        table.add_row(Text(figure, style), *map(_number, cells))
+        table.add_row(Text(figure, style), *map(number, cells))
     claimed = [scene.report(name).get("claimed", {}).get(source, {}) for name, source in columns]
     for code in CODES:
         cells = [one.get(code, 0) for one in claimed]
         if any(cells):
-            table.add_row(Text(f"refused: {code}", "red"), *map(_number, cells))
+            table.add_row(Text(f"refused: {code}", "red"), *map(number, cells))
     return table
 
 
@@ -251,7 +251,8 @@ def _ending(scene: Scene) -> RenderableType:
     return Group(*lines)
 
 
-def _table(title: str, style: str) -> Table:
+def make_table(title: str, style: str) -> Table:
+    """Return a table that is as wide as the picture, with its first column."""
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -264,5 +265,6 @@ def _table(title: str, style: str) -> Table:
     return table
 
 
-def _number(value: int) -> Text:
+def number(value: int) -> Text:
+    """Return a figure as it stands in a table."""
     return Text(f"{value:,}") if value else Text("-", "dim")

@@ -18,6 +18,16 @@ from envelope.cli.status import OF_CODE, REFUSALS, Status
 from envelope.errors import CODES, REJECTIONS
 
 COMMANDS = ["keygen", "public", "inspect", "seal", "open", "demo", "relay", "pair", "fingerprint"]
+COMMANDS = [
+    "keygen",
+    "public",
+    "inspect",
+    "seal",
+    "open",
+    "demo",
+    "demo-session",
+    "relay",
+]
 
 
 # --- The table --------------------------------------------------------------------------
