@@ -253,6 +253,10 @@ def bad_texts():
     yield "the key of another", as_text([name, other, until, rows])
     yield "a key with a typing error", as_text([name, key[:-1] + "x", until, rows])
     yield "a public key", as_text([name, rows[0][1], until, rows])
+    # Whose name or context is a secret is told so without it.
+    yield "a key for a name", as_text([key, key, until, rows])
+    yield "a key for the name of two", as_text([name, key, until, [[key, *rows[0][1:]]] * 2])
+    yield "a key for a pattern", as_text([name, key, until, [[*rows[0][:2], [f"*{key}"]]]])
 
 
 BAD = dict(bad_texts())
