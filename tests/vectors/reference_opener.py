@@ -167,11 +167,11 @@ class Receiver:
         Raises:
             Refused: at the first step that fails.
         """
-        self.now = max(self.now, clock)
         self.check_size(data, bound)  # 1
         envelope = decode(data)  # 2
         self.check_policy(envelope, in_reply_to, bundle=bundle)  # 3
-        peer = self.check_trust(envelope, bound)  # 4
+        self.now = max(self.now, clock)  # 4: what is refused before reads no clock
+        peer = self.check_trust(envelope, bound)
         identity = self.check_addressed(envelope)  # 5
         self.check_freshness(envelope)  # 6
         exempt = in_reply_to is not None or envelope.stream in self.own_streams  # 8.7

@@ -274,6 +274,16 @@ def test_a_policy_in_fractions_of_a_second_is_exact_to_the_microsecond(max_age_u
     assert both.open(data, [], None) == "ok"
 
 
+@pytest.mark.audit("R2", "A19")
+def test_what_is_refused_before_the_sender_is_looked_up_reads_no_clock():
+    both = Both()
+    both.clock.now = NOW + 60 * SECOND
+    assert both.open(b"no envelope", [], None) == "malformed"
+    assert both.open(craft(in_reply_to=REQUEST), [], None) == "policy"
+    both.clock.now = NOW
+    assert both.open(craft(), [], None) == "ok"
+
+
 @pytest.mark.audit("M2")
 @pytest.mark.parametrize("row", ROWS["envelopes"], ids=lambda row: row["comment"])
 def test_the_envelopes_of_derive_json_open_in_the_package(row):
