@@ -10,18 +10,20 @@ PEERS := .venv-peers
 PLOTS := .venv-plots
 OLDEST := .venv-oldest
 RELEASE := .venv-release
+FUZZ := .venv-fuzz
 BIN := $(DEV)/bin
 JS := interop/js
 
 SUITES := tests/unit tests/property tests/vectors tests/scenarios tests/adapters
 DATA := docs/pictures/data
+MINUTES := 10
 CURVES := plain,curve,stunnel,dtls,relay,sealed,signed-bundled,sealed-bundled
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release demo-session
+.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release demo-session fuzz
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -106,6 +108,9 @@ bench-stream: $(PLOTS)/.stamp ## events through a proxy, beside CURVE, stunnel a
 plots: $(PLOTS)/.stamp ## draw docs/pictures/*.svg and *.png from docs/pictures/data
 	$(PLOTS)/bin/python benchmarks/plots.py
 
+fuzz: $(FUZZ)/.stamp ## every parser under atheris, MINUTES=10 in all; fails on a finding
+	PYTHONPATH=tests:benchmarks $(FUZZ)/bin/python -m fuzz --minutes $(MINUTES) $(ARGS)
+
 soak: $(DEV)/.stamp ## 200 kills, minutes of chaos, long properties: no replay gets in
 	bash .ci/redis
 	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
@@ -126,6 +131,8 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate requirements/plots.in -c requirements/dev.txt -o requirements/plots.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra cli requirements/fuzz.in pyproject.toml -c requirements/dev.txt -o requirements/fuzz.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate pyproject.toml -c requirements/dev.txt -o requirements/core.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --extra cli --extra pair --extra redis pyproject.toml -c requirements/dev.txt -o requirements/extras.txt
@@ -140,7 +147,7 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  -o requirements/oldest.txt
 
 clean: ## remove what the targets made
-	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(OLDEST) $(RELEASE)
+	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz $(FUZZ) $(OLDEST) $(RELEASE)
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -178,3 +185,6 @@ $(OLDEST)/.stamp: requirements/oldest.txt
 
 $(RELEASE)/.stamp: requirements/release.txt
 	$(call make_venv,$(RELEASE),requirements/release.txt)
+
+$(FUZZ)/.stamp: requirements/fuzz.txt
+	$(call make_venv,$(FUZZ),requirements/fuzz.txt)

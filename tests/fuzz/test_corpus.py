@@ -1,0 +1,111 @@
+"""The corpora of fuzz/ are replayed, and its mutators go on from there for a moment.
+
+Rules of this file: no atheris is needed. What a campaign found stays found, since the
+inputs that reach the most are kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from random import Random
+
+import pytest
+
+from envelope import codec, keyfile, reasons, text, trustfile, wire
+from envelope.replay.guard import Guard
+from envelope.replay.window import Window
+from envelope.zeromq import relayfile
+from fuzz import harness
+from fuzz.harness import MAX_SIZE
+from fuzz.mutations import any_change
+from fuzz.replay import minimise
+
+ROUNDS = 40
+HARNESSES = {name: harness.load(name) for name in harness.names()}
+
+
+@pytest.fixture(autouse=True)
+def _in_silence():
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.audit("P4")
+@pytest.mark.parametrize("found", HARNESSES.values(), ids=HARNESSES)
+def test_every_input_of_a_corpus_keeps_the_invariant(found):
+    assert found.corpus
+    for data in found.corpus:
+        found.check(data)
+
+
+@pytest.mark.audit("P4")
+@pytest.mark.parametrize("found", HARNESSES.values(), ids=HARNESSES)
+def test_what_a_mutator_makes_of_a_corpus_keeps_the_invariant(found):
+    random = Random(found.name)
+    change = any_change(random)
+    pool = found.corpus
+    for _ in range(ROUNDS):
+        data = random.choice(pool)
+        for _ in range(random.randrange(1, 4)):
+            if found.mutate is None:
+                data = change(data, MAX_SIZE)
+            else:
+                data = found.mutate(data, MAX_SIZE, random, change)[:MAX_SIZE]
+        found.check(data)
+
+
+@pytest.mark.parametrize("found", HARNESSES.values(), ids=HARNESSES)
+def test_a_harness_says_what_holds_and_its_corpus_is_small(found):
+    assert found.invariant.endswith(".")
+    assert found.covers
+    assert len(found.corpus) <= 200
+    assert max(map(len, found.corpus)) <= MAX_SIZE
+
+
+def test_no_corpus_is_without_a_harness():
+    assert sorted(folder.name for folder in harness.CORPUS.iterdir()) == harness.names()
+
+
+def test_atheris_is_not_needed():
+    assert "atheris" not in sys.modules
+
+
+# Whatever is weakened here, some input of the corpus tells.
+WEAKER = {
+    "a time beyond its width": ("wire", wire, "MAX_SENT_AT", 2**64),
+    "a sequence beyond its width": ("wire", wire, "MAX_SEQUENCE", 2**64),
+    "many recipients": ("wire", wire, "MAX_RECIPIENTS", 65_535),
+    "key ids in any order": ("wire", wire, "_check_ascending", lambda *_: None),
+    "payloads without number": ("bundle", codec, "_unpack", lambda packed: [packed]),
+    "deep nesting": ("objects", codec, "MAX_DEPTH", 40),
+    "no look before decoding": ("objects", codec, "_scan", lambda _: None),
+    "any checksum": ("text", text, "H", lambda n, *_: bytes(n)),
+    "no locked key file": ("keyfile", keyfile, "_MAX_PASSES", 0),
+    "unknown keys": ("trustfile", trustfile, "_OPTIONAL", ("else",)),
+    "a plain end on the network": ("relayfile", relayfile, "_is_local", lambda _: True),
+    "a window that forgets": ("window", Window, "has", lambda *_: False),
+    "a guard that forgets": ("guard", Guard, "_drop", lambda self, one: self._entries.pop(one)),
+    "reasons that raise": ("opener", reasons, "policy", lambda *_: 1 // 0),
+}
+
+
+@pytest.mark.parametrize(("name", "where", "what", "weaker"), WEAKER.values(), ids=WEAKER)
+def test_a_corpus_tells_when_a_parser_is_another(monkeypatch, name, where, what, weaker):
+    found = HARNESSES[name]
+    monkeypatch.setattr(where, what, weaker)
+    assert any(fails(found.check, data) for data in found.corpus)
+
+
+def fails(check, data) -> bool:
+    try:
+        check(data)
+    except Exception:  # noqa: BLE001 (whatever a fuzzer would stop at)
+        return True
+    return False
+
+
+def test_a_corpus_is_minimal():
+    found = HARNESSES["wire"]
+    assert set(minimise(found, [])) == set(found.corpus)
