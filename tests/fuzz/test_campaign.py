@@ -1,0 +1,58 @@
+"""What a campaign makes of what libFuzzer says."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuzz.__main__ import read_log
+from fuzz.mutations import join, split
+from fuzz.packed import change_bundle
+
+ENDED = """\
+#2 INITED cov: 12 ft: 13 corp: 1/1b exec/s: 0 rss: 40Mb
+#777\tNEW    cov: 29 ft: 30 corp: 11/1441b lim: 2886 exec/s: 0 rss: 51Mb
+stat::number_of_executed_units: 300000
+stat::average_exec_per_sec:     100000
+"""
+STOPPED = "AssertionError\n==7== ERROR: libFuzzer: fuzz target exited\n" + ENDED
+
+
+def test_executions_and_edges_are_what_stands_last():
+    result = read_log("wire", 3.0, ENDED, failed=False)
+    assert (result.runs, result.edges, result.finding) == (300_000, 29, "")
+
+
+def test_a_process_that_failed_is_a_finding_with_its_last_words():
+    result = read_log("wire", 3.0, STOPPED, failed=True)
+    assert "AssertionError" in result.finding
+    assert result.runs == 300_000
+
+
+@pytest.mark.parametrize("log", ["", "Segmentation fault", "No such harness"])
+def test_a_process_that_says_nothing_is_a_finding_too(log):
+    assert read_log("wire", 3.0, log + "\n.", failed=False).finding
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [b"a", b"", bytes(300)]])
+def test_pieces_are_split_as_they_were_joined(pieces):
+    assert split(join(pieces), 5) == pieces
+
+
+def test_of_more_pieces_than_allowed_the_first_are_taken():
+    assert split(join([b"a", b"b", b"c"]), 2) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"\0\5", b"\0\5ab"])
+def test_any_bytes_are_pieces(data):
+    assert all(len(piece) <= len(data) for piece in split(data, 5))
+
+
+def test_a_bundle_is_changed_as_a_list_of_payloads():
+    class First:
+        """Chance that always takes the first, and never the rare."""
+
+        randrange = staticmethod(lambda top: top - 1)
+        choice = staticmethod(lambda options: options[0])
+
+    changed = change_bundle(b"\x92\xc4\1a\xc4\1b", 100, First, lambda data, _: data + b"!")
+    assert changed == b"\x92\xc4\1a\xc4\2b!"
