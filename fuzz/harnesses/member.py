@@ -30,7 +30,6 @@ SEEDS = (
     member.write(["alice", _SECRET, True, _ROWS]).encode(),
     member.write(["bob", _SECRET, NOW, _ROWS]).encode(),
 )
-_SHOWN = 20
 _BODY_AT = len("envmember1") + 16
 _JUNK: tuple[Any, ...] = (None, True, 0, -1, 1.5, "", "alice", "\ud800", [], {}, ["*"], [["*"]])
 
@@ -41,8 +40,9 @@ def check(data: bytes) -> None:
     try:
         found = member.Member.parse(given, clock=lambda: NOW)
     except UsageError as error:
-        for at in range(_BODY_AT, len(given) - _SHOWN):
-            assert given[at : at + _SHOWN] not in str(error)
+        said = str(error)
+        for at in range(_BODY_AT, len(given) - 12, 8):
+            assert given[at : at + 12] not in said
         return
     name, secret, until, rows = json.loads(given[_BODY_AT:])
     assert member.write([name, secret, until, rows]) == given

@@ -1,63 +1,35 @@
-"""What decodes encodes to the same bytes; the reference decodes and refuses the same.
+"""What decodes encodes to the same bytes; anything else is malformed, or of another version.
 
-SPEC 4.3 to 4.5.
+SPEC 4.5. Fast, for it asks nobody; ``headers`` asks the reference.
 """
 
 from __future__ import annotations
 
-from vectors.reference import SEALED
-from vectors.reference_opener import Refused, decode
-from vectors.world import craft
-
 from envelope import wire
 from envelope.errors import MalformedError, VersionError
-from fuzz.envelopes import VALID
-
-
-def _many(count: int) -> bytes:
-    return b"".join(at.to_bytes(16, "big") for at in range(1, count + 1))
-
+from fuzz.harnesses.headers import SEEDS as _SEEDS
 
 COVERS = ("envelope.wire",)
-SHARE = 8
-SEEDS = (
-    *VALID,
-    craft(sent_at=2**53 - 1),
-    craft(sent_at=2**53),
-    craft(sequence=2**48 - 1),
-    craft(sequence=2**48),
-    craft(recipients=256, key_block=_many(256)),
-    craft(recipients=257, key_block=_many(257)),
-)
+SHARE = 12
+SEEDS = _SEEDS
 
 
 def check(data: bytes) -> None:
-    """Decode by both, encode again, find each entry."""
+    """Decode, and encode again."""
     try:
-        header, verdict = wire.decode(data), "ok"
-    except (MalformedError, VersionError) as error:
-        header, verdict = None, error.code
-    try:
-        parts = decode(data)
-    except Refused as refused:
-        assert verdict == refused.code
+        header = wire.decode(data)
+    except (MalformedError, VersionError):
         return
-    assert header is not None, verdict
-    nonce = data[wire.NONCE_AT : wire.FIXED_SIZE]
     head = wire.encode_prefix(
         kind=header.kind,
         flags=header.flags,
         recipients=header.recipients,
         sender=header.sender,
         stream=header.stream,
-    ) + wire.pack_times(header.sequence, header.sent_at)
-    head += nonce + (header.in_reply_to or b"") + data[header.key_block : header.body]
-    assert head == parts.head == data[: header.body]
-    assert (header.in_reply_to or b"", nonce) == (parts.in_reply_to, parts.nonce)
-    start, step = header.key_block, wire.KEY_ID_SIZE
-    if header.kind == SEALED:
-        start, step = start + wire.KEYS_SIZE, wire.ENTRY_SIZE
-    for at, entry in [*enumerate(parts.entries)][-4:]:
-        found = wire.find_entry(data, start, header.body, step, entry[:16])
-        assert found == start + at * step
-    assert wire.find_entry(data, start, header.body, step, bytes(16)) in (-1, start)
+    )
+    head += wire.pack_times(header.sequence, header.sent_at)
+    assert data.startswith(head)
+    assert header.key_block == (112 if header.in_reply_to else 80)
+    assert data[80 : header.key_block] == (header.in_reply_to or b"")
+    assert header.key_block <= header.body <= len(data) - 64
+    assert (header.body - header.key_block) % 16 == 0
