@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import logging
 import os
 import re
@@ -26,6 +27,8 @@ from fuzz.harness import CORPUS, MAX_SIZE
 
 WORK: Final = Path(".fuzz")
 """What is found lies here, beside what libFuzzer kept; the next run goes on from it."""
+_TOTALS: Final = WORK / "totals.json"
+"""Executions and seconds of all runs here, by harness."""
 _TIMEOUT: Final = 20
 """Seconds that one input may take; none takes a tenth of one."""
 
@@ -107,7 +110,7 @@ def table(results: Iterable[Result]) -> list[str]:
     rows = [
         f"{machine()}.",
         "",
-        f"{total:,} executions in {hours:.1f} hours of one process; findings open: {findings}.",
+        f"{total:,} executions in {hours:.1f} hours of one process in all; findings open: {findings}.",
         "",
         "| harness | what holds | executions | a second | edges | corpus | lines |",
         "|---|---|---|---|---|---|---|",
@@ -128,6 +131,18 @@ def _reach(name: str) -> tuple[int, int]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own)
     reached, total = map(int, done.stdout.split())
     return reached, total
+
+
+def add_up(results: Iterable[Result]) -> list[Result]:
+    """Return the results with the executions and seconds of all runs before, and note them."""
+    totals = json.loads(_TOTALS.read_text("utf-8")) if _TOTALS.is_file() else {}
+    added = []
+    for one in results:
+        runs, seconds = totals.get(one.name, (0, 0))
+        added.append(one._replace(runs=runs + one.runs, seconds=seconds + one.seconds))
+        totals[one.name] = added[-1].runs, added[-1].seconds
+    _TOTALS.write_text(json.dumps(totals), "utf-8")
+    return added
 
 
 def keep(name: str) -> None:
@@ -154,7 +169,7 @@ def main() -> int:
     if given.keep or given.write:
         for name in names:
             keep(name)
-    rows = table(results)
+    rows = table(add_up(results))
     print(*rows, sep="\n")
     if given.write:
         write(given.write, "fuzzing", rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fuzz import __main__ as campaign
 from fuzz.__main__ import read_log
 from fuzz.mutations import join, split
 from fuzz.packed import change_bundle
@@ -31,6 +32,14 @@ def test_a_process_that_failed_is_a_finding_with_its_last_words():
 @pytest.mark.parametrize("log", ["", "Segmentation fault", "No such harness"])
 def test_a_process_that_says_nothing_is_a_finding_too(log):
     assert read_log("wire", 3.0, log + "\n.", failed=False).finding
+
+
+def test_runs_add_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(campaign, "_TOTALS", tmp_path / "totals.json")
+    first = read_log("wire", 3.0, ENDED, failed=False)
+    assert campaign.add_up([first]) == [first]
+    (second,) = campaign.add_up([first._replace(runs=7, seconds=1.0, edges=30)])
+    assert (second.runs, second.seconds, second.edges) == (300_007, 4.0, 30)
 
 
 @pytest.mark.parametrize("pieces", [[], [b""], [b"a", b"", bytes(300)]])
