@@ -105,22 +105,22 @@ def table(results: Iterable[Result]) -> list[str]:
     """Return the lines of the block in docs/fuzzing.md."""
     results = list(results)
     total = sum(one.runs for one in results)
-    findings = sum(bool(one.finding) for one in results)
+    found = sum(bool(one.finding) for one in results)
     hours = sum(one.seconds for one in results) / 3600
     rows = [
         f"{machine()}.",
         "",
-        f"{total:,} executions in {hours:.1f} hours of one process in all; findings open: {findings}.",
+        f"{total:,} executions in {hours:.1f} hours of one process in all; findings open: {found}.",
         "",
         "| harness | what holds | executions | a second | edges | corpus | lines |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in results:
-        found = harness.load(one.name)
+        about = harness.load(one.name)
         reached, of = _reach(one.name)
         rows.append(
-            f"| {one.name} | {found.invariant} | {one.runs:,} | {one.runs / one.seconds:,.0f} "
-            f"| {one.edges} | {len(found.corpus)} | {reached} of {of} |"
+            f"| {one.name} | {about.invariant} | {one.runs:,} | {one.runs / one.seconds:,.0f} "
+            f"| {one.edges} | {len(about.corpus)} | {reached} of {of} |"
         )
     return rows
 
