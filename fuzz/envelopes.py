@@ -7,7 +7,7 @@ signature, and half of what is sealed is encrypted again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, lru_cache
 from random import Random
 from typing import Any, Final
@@ -64,7 +64,6 @@ _SENDERS: Final = {one.key_id: one for one in (*PEERS, MALLORY)}
 _RECIPIENTS: Final = (BOB, CAROL, *CROWD)
 _TIMES: Final = (NOW, NOW - 30 * SECOND, NOW + 2 * SECOND)
 _context: Final = cache(lambda at: reference.context_hash(CONTEXT, BOUNDS[at]))
-_key_block: Final = lru_cache(256)(reference.sealed_key_block)
 
 
 def _readers() -> list[Receiver]:
@@ -139,11 +138,12 @@ def _fields(parts: Envelope) -> dict[str, Any]:
 def _seal_again(
     fields: dict[str, Any], sender: reference.Identity, plain: bytes, bound: int, random: Random
 ) -> bytes:
-    """Encrypt and sign for what the fields say now; a new key block if they name none."""
+    """Encrypt, to some of those who can be meant, and sign for what the fields say now."""
     to = random.choice(((BOB,), (CAROL,), (BOB, CAROL), (BOB, *CROWD), CROWD))
     keys = epoch(random.choice(("first", "second")))
     fields["kind"], fields["recipients"] = SEALED, len(to)
-    fields["key_block"] = _key_block_of(sender, fields["stream"], keys, to)
+    pubs = tuple(one.pub for one in to)
+    fields["key_block"] = _key_block(sender.pub, fields["stream"], keys.e, keys.ck, pubs)
     head = reference.encode_head(**fields)
     bind = reference.bind_hash(sender.pub, _context(bound), head)
     body = reference.encrypt(reference.aead_key(keys.ck), fields["nonce"], bind, plain)
@@ -151,19 +151,10 @@ def _seal_again(
 
 
 @lru_cache(256)
-def _key_block_of_pubs(
+def _key_block(
     sender: bytes, in_stream: bytes, e: bytes, ck: bytes, to: tuple[bytes, ...]
 ) -> bytes:
     return reference.sealed_key_block(sender, in_stream, reference.Epoch(e, ck), to)
-
-
-def _key_block_of(
-    sender: reference.Identity,
-    in_stream: bytes,
-    keys: reference.Epoch,
-    to: Sequence[reference.Identity],
-) -> bytes:
-    return _key_block_of_pubs(sender.pub, in_stream, keys.e, keys.ck, tuple(one.pub for one in to))
 
 
 def _change_body(body: bytes, flags: int, max_size: int, random: Random, change: Change) -> bytes:

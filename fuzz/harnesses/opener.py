@@ -45,6 +45,7 @@ SEEDS = tuple(
     for how in (
         4 * (b"topic" in data) | 2 * bool(data[5] & 2) | data[5] & 1,
         64 | 2 * bool(data[5] & 2) | data[5] & 1,
+        33 | 4 * (b"topic" in data),
     )
 ) + tuple(bytes([how]) + VALID[7] for how in (4, 8, 12, 128, 192))
 
@@ -56,8 +57,31 @@ def _clock() -> int:
 def check(data: bytes) -> None:
     """Open it, and again."""
     how, envelope = data[0] if data else 0, data[1:]
+    opener = _opener(how)
+    before = opener.replay.state()  # type: ignore[attr-defined]  # of a MemoryReplayStore
+    try:
+        messages = _open(opener, how, envelope)
+    except RejectedError as error:
+        assert error.code in _CODES
+        assert opener.replay.state() == before  # type: ignore[attr-defined]
+        assert opener.stats.refused == {error.code: 1}
+        assert str(error)
+        _check_each(how, envelope, error.code)
+        return
+    _check_signed(messages, how, envelope)
+    _check_each(how, envelope, [message.id for message in messages])
+    try:
+        _open(opener, how, envelope)
+    except ReplayedError:
+        pass
+    else:
+        raise AssertionError("delivered twice")
+    _check_warm(opener, how, envelope, messages)
+
+
+def _opener(how: int) -> Opener:
     identities, policy = _PLACES[how >> 6]
-    opener = Opener(
+    return Opener(
         TRUST,
         context=CONTEXT,
         identity=identities,
@@ -67,23 +91,21 @@ def check(data: bytes) -> None:
         clock=_clock,
         monotonic=_clock,
     )
-    before = opener.replay.state()  # type: ignore[attr-defined]  # of a MemoryReplayStore
-    try:
-        messages = _open(opener, how, envelope)
-    except RejectedError as error:
-        assert error.code in _CODES
-        assert opener.replay.state() == before  # type: ignore[attr-defined]
-        assert opener.stats.refused == {error.code: 1}
-        assert str(error)
+
+
+def _check_each(how: int, envelope: bytes, expected: str | list[bytes]) -> None:
+    """Check that the envelope among others, twice, is what it is alone, once."""
+    if how & 35 != 33:
         return
-    _check_signed(messages, how, envelope)
-    try:
-        _open(opener, how, envelope)
-    except ReplayedError:
-        pass
+    arrival = [*BOUNDS[how >> 2 & 3], envelope]
+    first, second = _opener(how).open_each([arrival, arrival])
+    if isinstance(first, RejectedError):
+        assert first.code == expected
+        assert isinstance(second, RejectedError)
+        assert second.code == expected
     else:
-        raise AssertionError("delivered twice")
-    _check_warm(opener, how, envelope, messages)
+        assert [message.id for message in first] == expected
+        assert isinstance(second, ReplayedError)
 
 
 def _open(opener: Opener, how: int, envelope: bytes) -> list[Message]:
