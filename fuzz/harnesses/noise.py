@@ -17,37 +17,39 @@ from fuzz.harness import Change
 
 COVERS = ("envelope.session.noise",)
 
-_PROLOGUES = (b"prologue", b"another")
-_EPHEMERALS = (b"e" * 32, b"f" * 32)
-_PUBLIC_OF = {x25519_public(secret): secret for secret in _EPHEMERALS}
+PROLOGUES = (b"prologue", b"another")
+EPHEMERALS = (b"e" * 32, b"f" * 32)
+_PUBLIC_OF = {x25519_public(secret): secret for secret in EPHEMERALS}
 _STATICS = {one.pub[32:]: one.x_secret for one in (ALICE, CAROL, MALLORY)}
-_ANSWERS = b"r" * 32
+ANSWERS = b"r" * 32
 
 
-def _initiator(
-    *, secret: bytes = ALICE.x_secret, ephemeral: bytes = _EPHEMERALS[0], prologue: int = 0
+def make_initiator(
+    *, secret: bytes = ALICE.x_secret, ephemeral: bytes = EPHEMERALS[0], prologue: int = 0
 ) -> Handshake:
+    """Return the end that begins: Alice's, unless told otherwise."""
     return Handshake(
         secret=secret,
         ephemeral=ephemeral,
-        prologue=_PROLOGUES[prologue],
+        prologue=PROLOGUES[prologue],
         remote_static=BOB.pub[32:],
     )
 
 
-def _responder(ephemeral: bytes = _ANSWERS) -> Handshake:
+def make_responder(ephemeral: bytes = ANSWERS) -> Handshake:
+    """Return Bob's end."""
     return Handshake(
-        secret=BOB.x_secret, ephemeral=ephemeral, prologue=_PROLOGUES[0], remote_static=None
+        secret=BOB.x_secret, ephemeral=ephemeral, prologue=PROLOGUES[0], remote_static=None
     )
 
 
 def _first(payload: bytes, **options: Any) -> bytes:
-    return b"\0" + _initiator(**options).write(payload)
+    return b"\0" + make_initiator(**options).write(payload)
 
 
-def _second(payload: bytes, ephemeral: bytes = _ANSWERS) -> bytes:
-    responder = _responder(ephemeral)
-    responder.read(_initiator().write(b""))
+def _second(payload: bytes, ephemeral: bytes = ANSWERS) -> bytes:
+    responder = make_responder(ephemeral)
+    responder.read(make_initiator().write(b""))
     return b"\1" + responder.write(payload)
 
 
@@ -55,7 +57,7 @@ SEEDS = (
     _first(b""),
     _first(b"payload"),
     _first(b"payload", secret=MALLORY.x_secret),
-    _first(b"payload", ephemeral=_EPHEMERALS[1], prologue=1),
+    _first(b"payload", ephemeral=EPHEMERALS[1], prologue=1),
     _second(b""),
     _second(b"payload"),
 )
@@ -78,7 +80,7 @@ def _state(handshake: Handshake) -> list[Any]:
 
 
 def _check_first(message: bytes) -> None:
-    responder = _responder()
+    responder = make_responder()
     before = _state(responder)
     try:
         payload = responder.read(message)
@@ -89,14 +91,14 @@ def _check_first(message: bytes) -> None:
     assert static in _STATICS, "nobody has the secret of this key"
     ephemeral = _PUBLIC_OF.get(message[:32])
     assert ephemeral is not None, "nobody has the secret of this key"
-    initiator = _initiator(secret=_STATICS[static], ephemeral=ephemeral)
+    initiator = make_initiator(secret=_STATICS[static], ephemeral=ephemeral)
     assert initiator.write(payload) == message
     assert initiator.read(responder.write(b"answer")) == b"answer"
     _check_keys(initiator, responder)
 
 
 def _check_second(message: bytes) -> None:
-    initiator = _initiator()
+    initiator = make_initiator()
     first = initiator.write(b"")
     before = _state(initiator)
     try:
@@ -104,8 +106,8 @@ def _check_second(message: bytes) -> None:
     except CryptoError:
         assert _state(initiator) == before
         return
-    assert message[:32] in (x25519_public(_ANSWERS), *_PUBLIC_OF)
-    responder = _responder(_PUBLIC_OF.get(message[:32], _ANSWERS))
+    assert message[:32] in (x25519_public(ANSWERS), *_PUBLIC_OF)
+    responder = make_responder(_PUBLIC_OF.get(message[:32], ANSWERS))
     responder.read(first)
     assert responder.write(payload) == message
     _check_keys(initiator, responder)
@@ -125,12 +127,12 @@ def mutate(data: bytes, max_size: int, random: Random, change: Change) -> bytes:
         return change(data, max_size)
     payload = change(data[1:17], 64)
     if random.randrange(3) == 0:
-        message = _second(payload, random.choice((_ANSWERS, *_EPHEMERALS)))
+        message = _second(payload, random.choice((ANSWERS, *EPHEMERALS)))
     else:
         message = _first(
             payload,
             secret=random.choice(tuple(_STATICS.values())),
-            ephemeral=random.choice(_EPHEMERALS),
+            ephemeral=random.choice(EPHEMERALS),
             prologue=random.randrange(3) // 2,
         )
     if random.randrange(4) == 0:
