@@ -6,6 +6,7 @@ is the message. What is read is written anew from the same secrets, and is the s
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -24,12 +25,16 @@ _STATICS = {one.pub[32:]: one.x_secret for one in (ALICE, CAROL, MALLORY)}
 ANSWERS = b"r" * 32
 
 
+_public_of = cache(x25519_public)
+
+
 def make_initiator(
     *, secret: bytes = ALICE.x_secret, ephemeral: bytes = EPHEMERALS[0], prologue: int = 0
 ) -> Handshake:
     """Return the end that begins: Alice's, unless told otherwise."""
     return Handshake(
         secret=secret,
+        public=_public_of(secret),
         ephemeral=ephemeral,
         prologue=PROLOGUES[prologue],
         remote_static=BOB.pub[32:],
@@ -39,7 +44,11 @@ def make_initiator(
 def make_responder(ephemeral: bytes = ANSWERS) -> Handshake:
     """Return Bob's end."""
     return Handshake(
-        secret=BOB.x_secret, ephemeral=ephemeral, prologue=PROLOGUES[0], remote_static=None
+        secret=BOB.x_secret,
+        public=BOB.pub[32:],
+        ephemeral=ephemeral,
+        prologue=PROLOGUES[0],
+        remote_static=None,
     )
 
 

@@ -16,6 +16,7 @@ from envelope import codec, keyfile, reasons, text, trustfile, wire
 from envelope.replay import zones
 from envelope.replay.guard import Guard
 from envelope.replay.window import Window
+from envelope.session import wire as session_wire
 from envelope.zeromq import relayfile
 from fuzz import harness
 from fuzz.harness import MAX_SIZE
@@ -89,6 +90,8 @@ WEAKER = {
     "a window that forgets": ("window", Window, "has", lambda *_: False),
     "dead zones that are forgotten": ("storefile", zones, "bury", lambda _, cold: ([], cold)),
     "a guard that forgets": ("guard", Guard, "_drop", lambda self, one: self._entries.pop(one)),
+    "a session that forgets": ("session", Window, "has", lambda *_: False),
+    "flags that nobody checks": ("session_wire", session_wire, "check_flags", lambda *_: None),
     "reasons that raise": ("opener", reasons, "policy", lambda *_: 1 // 0),
 }
 
