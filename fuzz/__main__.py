@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from document import machine, write
 
 from fuzz import harness, replay
-from fuzz.harness import CORPUS, MAX_SIZE
+from fuzz.harness import CORPUS
 
 WORK: Final = Path(".fuzz")
 """What is found lies here, beside what libFuzzer kept; the next run goes on from it."""
@@ -58,7 +58,8 @@ def run(name: str, seconds: int) -> Result:
     """Run one harness for so long."""
     folder = WORK / name
     folder.mkdir(parents=True, exist_ok=True)
-    for data in harness.load(name).seeds:
+    found = harness.load(name)
+    for data in found.seeds:
         (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
     log = WORK / f"{name}.log"
     command = [sys.executable, "-m", "fuzz.driver", name, str(folder)]
@@ -66,7 +67,7 @@ def run(name: str, seconds: int) -> Result:
         command.append(str(CORPUS / name))
     command += [
         f"-max_total_time={seconds}",
-        f"-max_len={MAX_SIZE}",
+        f"-max_len={found.size}",
         f"-timeout={_TIMEOUT}",
         "-print_final_stats=1",
         f"-artifact_prefix={WORK}/finding-{name}-",

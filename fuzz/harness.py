@@ -35,6 +35,7 @@ class Harness:
             is longer is cut. None: bytes are changed, and nothing is known of them.
         seeds: what a corpus begins with.
         covers: the modules that it is about.
+        size: bytes of an input at most.
         share: of the time, beside the 1 that most have. The fast ones have more: there a
             second is many executions.
     """
@@ -45,6 +46,7 @@ class Harness:
     mutate: Mutate | None
     seeds: Iterable[bytes]
     covers: tuple[str, ...]
+    size: int
     share: int
 
     @property
@@ -69,5 +71,6 @@ def load(name: str) -> Harness:
         mutate=getattr(module, "mutate", None),
         seeds=module.SEEDS,
         covers=module.COVERS,
+        size=getattr(module, "SIZE", MAX_SIZE),
         share=getattr(module, "SHARE", 1),
     )

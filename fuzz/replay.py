@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 import envelope
-from fuzz.harness import CORPUS, MAX_SIZE, Harness
+from fuzz.harness import CORPUS, Harness
 
 _LIBRARY: Final = str(Path(envelope.__file__).parent)
 Step = tuple[CodeType, int, int]
@@ -59,7 +59,7 @@ def steps(found: Harness, data: bytes) -> set[Step]:
 def minimise(found: Harness, more: Iterable[bytes]) -> list[bytes]:
     """Return the seeds of a harness, and of what else there is what reaches more than they."""
     seeds = sorted(set(found.seeds))
-    others = {data for data in (*found.corpus, *more) if len(data) <= MAX_SIZE} - set(seeds)
+    others = {data for data in (*found.corpus, *more) if len(data) <= found.size} - set(seeds)
     kept, reached = [], set[Step]()
     for data in (*seeds, *sorted(others, key=lambda one: (len(one), one))):
         taken = steps(found, data)

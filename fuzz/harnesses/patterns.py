@@ -17,6 +17,7 @@ from fuzz.mutations import change_list
 
 COVERS = ("envelope.trust",)
 SHARE = 4
+SIZE = 600
 SEEDS = (
     b"*\0orders\0\0",
     b"orders\0orders\0dns/\0dns/x",

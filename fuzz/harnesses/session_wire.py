@@ -12,6 +12,7 @@ from envelope.session.wire import CONTROL, DATA, HINT, INITIATION, REPLY, RESPON
 
 COVERS = ("envelope.session.wire",)
 SHARE = 4
+SIZE = 256
 _SIZES = {INITIATION: 174, RESPONSE: 94, HINT: 106}
 _DATA = wire.data_head(wire.start(DATA), 0, 7, b"session!") + bytes(16)
 _OFFER = wire.Offer(b"session!", bytes(16), 2**48 - 1, 2**53 - 1).encode()

@@ -19,7 +19,6 @@ from envelope.replay.window import Window
 from envelope.session import wire as session_wire
 from envelope.zeromq import relayfile
 from fuzz import harness
-from fuzz.harness import MAX_SIZE
 from fuzz.mutations import any_change
 from fuzz.replay import minimise
 
@@ -52,9 +51,9 @@ def test_what_a_mutator_makes_of_a_corpus_keeps_the_invariant(found):
         data = random.choice(pool)
         for _ in range(random.randrange(1, 4)):
             if found.mutate is None:
-                data = change(data, MAX_SIZE)
+                data = change(data, found.size)
             else:
-                data = found.mutate(data, MAX_SIZE, random, change)[:MAX_SIZE]
+                data = found.mutate(data, found.size, random, change)[: found.size]
         found.check(data)
 
 
@@ -63,7 +62,7 @@ def test_a_harness_says_what_holds_and_its_corpus_is_small(found):
     assert found.invariant.endswith(".")
     assert found.covers
     assert len(found.corpus) <= 200
-    assert max(map(len, found.corpus)) <= MAX_SIZE
+    assert max(map(len, found.corpus)) <= found.size
 
 
 def test_no_corpus_is_without_a_harness():
