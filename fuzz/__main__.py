@@ -91,7 +91,7 @@ def run_all(names: list[str], seconds: float, jobs: int) -> list[Result]:
         ]
         for count, done in enumerate(as_completed(waiting), 1):
             one = done.result()
-            results.append(one)
+            results.append(add_up(one))
             print(
                 f"[{count}/{len(names)}] {one.name}: {one.runs:,} executions,"
                 f" {one.edges} edges, {'a finding' if one.finding else 'no finding'}",
@@ -134,14 +134,12 @@ def _reach(name: str) -> tuple[int, int]:
     return reached, total
 
 
-def add_up(results: Iterable[Result]) -> list[Result]:
-    """Return the results with the executions and seconds of all runs before, and note them."""
+def add_up(one: Result) -> Result:
+    """Return a result with the executions and seconds of all runs before, and note them."""
     totals = json.loads(_TOTALS.read_text("utf-8")) if _TOTALS.is_file() else {}
-    added = []
-    for one in results:
-        runs, seconds = totals.get(one.name, (0, 0))
-        added.append(one._replace(runs=runs + one.runs, seconds=seconds + one.seconds))
-        totals[one.name] = added[-1].runs, added[-1].seconds
+    runs, seconds = totals.get(one.name, (0, 0))
+    added = one._replace(runs=runs + one.runs, seconds=seconds + one.seconds)
+    totals[one.name] = added.runs, added.seconds
     _TOTALS.write_text(json.dumps(totals), "utf-8")
     return added
 
@@ -170,7 +168,7 @@ def main() -> int:
     if given.keep or given.write:
         for name in names:
             keep(name)
-    rows = table(add_up(results))
+    rows = table(results)
     print(*rows, sep="\n")
     if given.write:
         write(given.write, "fuzzing", rows)

@@ -37,8 +37,8 @@ def test_a_process_that_says_nothing_is_a_finding_too(log):
 def test_runs_add_up(monkeypatch, tmp_path):
     monkeypatch.setattr(campaign, "_TOTALS", tmp_path / "totals.json")
     first = read_log("wire", 3.0, ENDED, failed=False)
-    assert campaign.add_up([first]) == [first]
-    (second,) = campaign.add_up([first._replace(runs=7, seconds=1.0, edges=30)])
+    assert campaign.add_up(first) == first
+    second = campaign.add_up(first._replace(runs=7, seconds=1.0, edges=30))
     assert (second.runs, second.seconds, second.edges) == (300_007, 4.0, 30)
 
 
