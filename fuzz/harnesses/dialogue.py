@@ -109,6 +109,7 @@ class _Story:
             frames = self.bob.dialogue.reply(message, b"re: " + message.payload, None)
         except UsageError:  # A REP replies once, to the last.
             return
+        assert frames is not None  # None is for sessions, whose end may be gone.
         self.keep([frames])
 
     def _lie(self, place: int, rest: bytes) -> None:
