@@ -26,24 +26,27 @@ from fuzz.packed import an_object
 COVERS = ("envelope.zeromq.dialogue", "envelope.zeromq.challenges", "envelope.zeromq.requests")
 
 _KINDS = ((zmq.PAIR, zmq.PAIR), (zmq.DEALER, zmq.ROUTER), (zmq.REQ, zmq.REP))
-_LIMIT = 24
+LIMIT = 24
 _SEEN = 64
-_SORTED_LABELS = sorted(LABELS)
+LABELS_IN_ORDER = sorted(LABELS)
 
 
-class _Story:
+class Story:
+    """Alice asks, Bob executes and replies, and the network is in between."""
+
     def __init__(self, kind: int) -> None:
         self.asks, self.answers = _KINDS[kind % 3]
         self.world = World()
-        self.alice = self._end(self.asks, self.world.alice, self.world.bob, first_life=True)
         self.life = 0
+        self.alice = self.end(self.asks, self.world.alice, self.world.bob, first_life=True)
         self.is_lied_to = False
         self.seen: list[Frames] = []
         self.executed: list[tuple[int, bytes, bytes]] = []
         self.requests: list[tuple[bytes, Request]] = []
         self._begin_bob(first_life=True)
 
-    def _end(self, kind: int, here: Any, there: Any, *, first_life: bool) -> End:
+    def end(self, kind: int, here: Any, there: Any, *, first_life: bool) -> Any:
+        """Return one end in a new life."""
         world = self.world
         return End(
             kind,
@@ -53,37 +56,40 @@ class _Story:
 
     def _begin_bob(self, *, first_life: bool) -> None:
         world = self.world
-        self.bob = self._end(self.answers, world.bob, world.alice, first_life=first_life)
+        self.bob = self.end(self.answers, world.bob, world.alice, first_life=first_life)
         self.held: list[Message] = []
         self.life += 1
 
     def keep(self, frames: list[Frames]) -> None:
+        """Let the network see frames."""
         self.seen = (self.seen + frames)[-_SEEN:]
 
     def at(self, place: int) -> Frames:
+        """Return what was said some time ago."""
         return self.seen[-1 - place % len(self.seen)] if self.seen else [b""]
 
     def step(self, what: int, place: int, rest: bytes) -> None:  # noqa: C901, PLR0912 (a table)
+        """Take one step."""
         match what % 11:
             case 0:
-                self._ask(place)
+                self.ask(place)
             case 1:
                 self.bring_to_bob(self.at(place))
             case 2:
                 self.bring_to_alice(self.at(place))
             case 3 if self.held:
                 message = self.held.pop(place % len(self.held))
-                self._reply(message)
+                self.reply(message)
             case 4:
                 self._begin_bob(first_life=False)
             case 5:
-                self.world.clock.advance(place / 4)
+                self.pass_by(place / 4)
             case 6:
                 self.bring_to_bob(split(rest, 70) or [b""])
             case 7:
                 self.bring_to_alice(split(rest, 70) or [b""])
             case 8:
-                label = _SORTED_LABELS[place % len(_SORTED_LABELS)]
+                label = LABELS_IN_ORDER[place % len(LABELS_IN_ORDER)]
                 self.bring_to_both([label, self.at(place >> 2)[-1]])
             case 9:
                 data = bytearray(self.at(place)[-1])
@@ -92,9 +98,14 @@ class _Story:
                         data[at] ^= mask
                 self.bring_to_both([*self.at(place)[:-1], bytes(data)])
             case 10:
-                self._lie(place, rest)
+                self.lie(place, rest)
 
-    def _ask(self, place: int) -> None:
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.world.clock.advance(seconds)
+
+    def ask(self, place: int) -> None:
+        """Let Alice ask."""
         payload = b"%d" % len(self.requests)
         topic = b"eu" if place & 1 else None
         try:
@@ -104,7 +115,8 @@ class _Story:
         self.requests.append((payload, request))
         self.keep([request.frames])
 
-    def _reply(self, message: Message) -> None:
+    def reply(self, message: Message) -> None:
+        """Let Bob reply."""
         try:
             frames = self.bob.dialogue.reply(message, b"re: " + message.payload, None)
         except UsageError:  # A REP replies once, to the last.
@@ -112,39 +124,43 @@ class _Story:
         assert frames is not None  # None is for sessions, whose end may be gone.
         self.keep([frames])
 
-    def _lie(self, place: int, rest: bytes) -> None:
+    def lie(self, place: int, rest: bytes) -> None:
         """Let Bob say something about a request that he would not say."""
         if not self.requests:
             return
         self.is_lied_to = True
         _, request = self.requests[-1 - place % len(self.requests)]
-        label = (_SORTED_LABELS[place >> 6],)
+        label = (LABELS_IN_ORDER[place >> 6],)
         sealer = self.world.sealer(self.world.bob, to=[self.world.alice.public])
         named = message_id(request.frames[-1])
         self.bring_to_alice([*label, sealer.seal(rest, bound=label, in_reply_to=named)])
 
     def bring_to_both(self, frames: Frames) -> None:
+        """Bring a message to both: nothing says whose it is."""
         self.bring_to_bob(frames)
         self.bring_to_alice(frames)
 
     def bring_to_bob(self, frames: Frames) -> None:
+        """Bring a message to Bob, who executes what it asks for."""
         if self.answers == zmq.ROUTER:
             # What a DEALER sends begins with the empty frame, what a ROUTER sends does not.
             frames = [b"alice", *([] if frames[:1] == [b""] else [b""]), *_unrouted(frames)]
         self.keep(self.bob.hear(frames))
-        while self.bob.has_message:
+        while self.bob.seam.ready:
             message = self.bob.take()
             self.executed.append((self.life, message.id, message.payload))
             self.held.append(message)
 
     def bring_to_alice(self, frames: Frames) -> None:
+        """Bring a message to Alice."""
         if self.asks == zmq.DEALER:
             frames = [b"", *_unrouted(frames)]
         self.keep(self.alice.hear(frames))
-        while self.alice.has_message:
+        while self.alice.seam.ready:
             self.alice.take()
 
     def check(self) -> None:
+        """Check what was executed, and what came of it."""
         # One memory executes an envelope once; all together what may do harm, by its payload.
         assert len(self.executed) == len({(life, id_) for life, id_, _ in self.executed})
         asked = [payload for _, _, payload in self.executed if payload.isdigit()]
@@ -162,14 +178,10 @@ def _unrouted(frames: Frames) -> Frames:
     return frames[frames.index(b"") + 1 :] if b"" in frames[:-1] else frames
 
 
-def _steps(*steps: bytes) -> bytes:
-    return join(steps)
-
-
 _ASK, _TO_BOB, _TO_ALICE, _REPLY = b"\0\0", b"\1\0", b"\2\0", b"\3\0"
 _RESTART, _LATER = b"\4\0", b"\5\x7f"
 SEEDS = tuple(
-    bytes([kind]) + _steps(*steps)
+    bytes([kind]) + join(steps)
     for kind in range(3)
     for steps in (
         (_ASK, _TO_BOB, _REPLY, _TO_ALICE, _TO_ALICE),
@@ -184,8 +196,8 @@ SEEDS = tuple(
 
 def check(data: bytes) -> None:
     """Go step by step; look after each."""
-    story = _Story(data[0] if data else 0)
-    for step in split(data[1:], _LIMIT):
+    story = Story(data[0] if data else 0)
+    for step in split(data[1:], LIMIT):
         what, place = step[:2].ljust(2, b"\0")
         story.step(what, place, step[2:])
         story.check()
@@ -203,12 +215,12 @@ def _change_step(step: bytes, max_size: int, random: Random, change: Change) -> 
             return b"\x0a" + bytes([random.randrange(256)]) + an_object(random)[:200]
         case 2:
             frames = split(step[2:], 70)
-            frames.append(random.choice((b"", REQUEST, *_SORTED_LABELS, *VALID)))
+            frames.append(random.choice((b"", REQUEST, *LABELS_IN_ORDER, *VALID)))
             return bytes([random.choice((6, 7)), 0]) + join(frames)
     return change(step, max_size)
 
 
-_change = pieces_mutator(_LIMIT, _fresh, _change_step)
+_change = pieces_mutator(LIMIT, _fresh, _change_step)
 
 
 def mutate(data: bytes, max_size: int, random: Random, change: Change) -> bytes:
