@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,7 +27,7 @@ from fuzz.harness import CORPUS
 WORK: Final = Path(".fuzz")
 """What is found lies here, beside what libFuzzer kept; the next run goes on from it."""
 _TOTALS: Final = WORK / "totals.json"
-"""Executions and seconds of all runs here, by harness."""
+"""Executions, seconds and edges of all runs here, by harness."""
 _TIMEOUT: Final = 20
 """Seconds that one input may take; none takes a tenth of one."""
 
@@ -91,7 +90,8 @@ def run_all(names: list[str], seconds: float, jobs: int) -> list[Result]:
         ]
         for count, done in enumerate(as_completed(waiting), 1):
             one = done.result()
-            results.append(add_up(one))
+            results.append(one)
+            note(one)
             print(
                 f"[{count}/{len(names)}] {one.name}: {one.runs:,} executions,"
                 f" {one.edges} edges, {'a finding' if one.finding else 'no finding'}",
@@ -99,29 +99,42 @@ def run_all(names: list[str], seconds: float, jobs: int) -> list[Result]:
             )
             if one.finding:
                 print(one.finding, flush=True)
-    return sorted(results)
+    return results
 
 
-def table(results: Iterable[Result]) -> list[str]:
-    """Return the lines of the block in docs/fuzzing.md."""
-    results = list(results)
-    total = sum(one.runs for one in results)
-    found = sum(bool(one.finding) for one in results)
-    hours = sum(one.seconds for one in results) / 3600
+def _totals() -> dict[str, tuple[int, float, int]]:
+    """Return executions, seconds and edges by harness, of all runs here."""
+    return json.loads(_TOTALS.read_text("utf-8")) if _TOTALS.is_file() else {}
+
+
+def note(one: Result) -> None:
+    """Add a result to those of all runs before."""
+    totals = _totals()
+    runs, seconds, edges = totals.get(one.name, (0, 0, 0))
+    totals[one.name] = runs + one.runs, seconds + one.seconds, max(edges, one.edges)
+    _TOTALS.write_text(json.dumps(totals), "utf-8")
+
+
+def table() -> list[str]:
+    """Return the lines of the block in docs/fuzzing.md, of all that was run here."""
+    totals = {name: one for name, one in sorted(_totals().items()) if name in harness.names()}
+    executions = sum(runs for runs, _, _ in totals.values())
+    found = len(list(WORK.glob("finding-*")))
+    hours = sum(seconds for _, seconds, _ in totals.values()) / 3600
     rows = [
         f"{machine()}.",
         "",
-        f"{total:,} executions in {hours:.1f} hours of one process in all; findings open: {found}.",
+        f"{executions:,} executions in {hours:.1f} hours of one process; findings open: {found}.",
         "",
         "| harness | what holds | executions | a second | edges | corpus | lines |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for one in results:
-        about = harness.load(one.name)
-        reached, of = _reach(one.name)
+    for name, (runs, seconds, edges) in totals.items():
+        about = harness.load(name)
+        reached, of = _reach(name)
         rows.append(
-            f"| {one.name} | {about.invariant} | {one.runs:,} | {one.runs / one.seconds:,.0f} "
-            f"| {one.edges} | {len(about.corpus)} | {reached} of {of} |"
+            f"| {name} | {about.invariant} | {runs:,} | {runs / seconds:,.0f} "
+            f"| {edges} | {len(about.corpus)} | {reached} of {of} |"
         )
     return rows
 
@@ -132,16 +145,6 @@ def _reach(name: str) -> tuple[int, int]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own)
     reached, total = map(int, done.stdout.split())
     return reached, total
-
-
-def add_up(one: Result) -> Result:
-    """Return a result with the executions and seconds of all runs before, and note them."""
-    totals = json.loads(_TOTALS.read_text("utf-8")) if _TOTALS.is_file() else {}
-    runs, seconds = totals.get(one.name, (0, 0))
-    added = one._replace(runs=runs + one.runs, seconds=seconds + one.seconds)
-    totals[one.name] = added.runs, added.seconds
-    _TOTALS.write_text(json.dumps(totals), "utf-8")
-    return added
 
 
 def keep(name: str) -> None:
@@ -168,7 +171,7 @@ def main() -> int:
     if given.keep or given.write:
         for name in names:
             keep(name)
-    rows = table(results)
+    rows = table()
     print(*rows, sep="\n")
     if given.write:
         write(given.write, "fuzzing", rows)

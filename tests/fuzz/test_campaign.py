@@ -35,11 +35,19 @@ def test_a_process_that_says_nothing_is_a_finding_too(log):
 
 
 def test_runs_add_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(campaign, "WORK", tmp_path)
     monkeypatch.setattr(campaign, "_TOTALS", tmp_path / "totals.json")
-    first = read_log("wire", 3.0, ENDED, failed=False)
-    assert campaign.add_up(first) == first
-    second = campaign.add_up(first._replace(runs=7, seconds=1.0, edges=30))
-    assert (second.runs, second.seconds, second.edges) == (300_007, 4.0, 30)
+    monkeypatch.setattr(campaign, "_reach", lambda _: (98, 102))  # Takes a process.
+    one = read_log("wire", 3.0, ENDED, failed=False)
+    campaign.note(one)
+    campaign.note(one._replace(runs=7, seconds=1.0, edges=30))
+    campaign.note(one._replace(name="of old"))
+    (tmp_path / "finding-wire-crash-0").touch()
+    rows = campaign.table()
+    assert "300,007 executions in 0.0 hours of one process; findings open: 1." in rows
+    assert rows[-1].startswith("| wire | What decodes encodes")
+    assert "| 300,007 | 75,002 | 30 |" in rows[-1]
+    assert "of old" not in "".join(rows)
 
 
 @pytest.mark.parametrize("pieces", [[], [b""], [b"a", b"", bytes(300)]])
