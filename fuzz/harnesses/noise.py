@@ -63,6 +63,7 @@ def _second(payload: bytes, ephemeral: bytes = ANSWERS) -> bytes:
 
 
 SEEDS = (
+    *(b"", b"\1"),
     _first(b""),
     _first(b"payload"),
     _first(b"payload", secret=MALLORY.x_secret),

@@ -10,7 +10,7 @@ import warnings
 
 from cryptography.exceptions import InvalidTag
 from noise.connection import Keypair, NoiseConnection
-from noise.exceptions import NoiseInvalidMessage
+from noise.exceptions import NoiseInvalidMessage, NoiseValueError
 from vectors.world import ALICE, BOB
 
 from envelope.primitives import CryptoError
@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
 def _read(theirs: NoiseConnection, message: bytes) -> bytes | None:
     try:
         return bytes(theirs.read_message(message))
-    except (NoiseInvalidMessage, InvalidTag, ValueError):
+    except (NoiseInvalidMessage, NoiseValueError, InvalidTag, ValueError):
         return None
 
 
