@@ -121,6 +121,8 @@ def identities() -> Iterator[Json]:
 def public_keys() -> Iterator[Json]:
     ed, x = ALICE.pub[:32], ALICE.pub[32:]
     mixed = sodium.crypto_core_ed25519_add(ed, ORDER_8)
+    # A libsodium with CVE-2025-69277 takes this one for sound, and refuses all the others.
+    half = sodium.crypto_core_ed25519_add(ed, little(P - 1))
     for comment, pub, is_sound in (
         ("sound", ed + x, True),
         ("another X25519 key on the twist", ed + little(3), True),
@@ -132,6 +134,7 @@ def public_keys() -> Iterator[Json]:
         ("Ed25519: order 4, with a sign", little(1 << 255) + x, False),
         ("Ed25519: order 8", ORDER_8 + x, False),
         ("Ed25519: a part of order 8", mixed + x, False),
+        ("Ed25519: a part of order 2", half + x, False),
         ("Ed25519: no point of the curve", little(no_point()) + x, False),
         ("Ed25519: all ones", b"\xff" * 32 + x, False),
         ("X25519: zero", ed + little(0), False),
