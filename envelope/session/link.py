@@ -192,6 +192,10 @@ class Link:
         """Whether nothing would be lost if it were forgotten."""
         return not (self.initiation or self.staged or any(self.slots()))
 
+    def may_send(self, now: int) -> bool:
+        """Tell whether there is a session to send by."""
+        return self.current is not None and now < self.current.ends_at and not self.is_lost
+
     def wins(self, ephemeral: bytes, now: int) -> bool:
         """Tell whether an initiation of this end takes precedence of one (SPEC 18.10)."""
         ours = self.initiation

@@ -260,7 +260,9 @@ class SessionManager:
     def is_open(self, *, address: Address = (), to: Peer | PublicIdentity | None = None) -> bool:
         """Tell whether there is a session to send by now, and none is being asked for."""
         link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
-        return link is not None and link.current is not None and link.initiation is None
+        if link is None or process.life() != self._life:
+            return False
+        return link.initiation is None and link.may_send(self._monotonic())
 
     def _link_to(
         self, to: Peer | PublicIdentity | None, address: Address, size: int, now: int

@@ -153,6 +153,15 @@ def test_whether_there_is_a_session():
     assert manager.is_open()
     assert manager.is_open(to=BOB.public)
     assert not manager.is_open(address="other")
+    assert in_child(manager.is_open) is False
+    pair.alice.link().is_lost = True
+    assert not manager.is_open()
+    pair.alice.link().is_lost = False
+    pair.mono.advance(179.9)
+    assert manager.is_open()
+    pair.mono.advance(0.1)
+    assert not manager.is_open()
+    pair.mono.advance(-100)
     manager._exchange.ask(pair.alice.link(), pair.mono())
     assert not manager.is_open()
 
