@@ -173,7 +173,7 @@ class Identity:
     _stream_hedge: Hasher
 
     def __init__(self, seed: bytes) -> None:
-        """Take the seed: 32 bytes from a cryptographic source, never a password.
+        """Take the seed: 32 bytes from a cryptographic source, never a password (SPEC 3.1).
 
         Raises:
             UsageError: wrong size or type.

@@ -1,4 +1,4 @@
-"""One of a fleet, and the text by which it is handed to its process: Member.
+"""One of a fleet, and the text by which it is handed to its process: Member (SPEC 13.4).
 
 Rules of this file:
 

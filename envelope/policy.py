@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from envelope.errors import UsageError
 
+# What this version fixes is the table of SPEC 11.1.
 MAX_BOUND_FRAMES: Final = 64
 """Bounds the hashing that anyone can cause before a signature is checked."""
 
@@ -32,7 +33,7 @@ _MAX_SIZE: Final = 2**31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a receiver requires. Immutable, and safe to share between threads.
+    """What a receiver requires (SPEC 11.2). Immutable, and safe to share between threads.
 
     Attributes:
         require: the weakest kind accepted, ``"signed"`` or ``"sealed"``. The

@@ -169,7 +169,7 @@ class Senders:
         cache_key: bytes | None,
         aead_key: bytes | None,
     ) -> None:
-        """Fill a sender's caches with what was just verified."""
+        """Fill a sender's caches with what was just verified (SPEC 7.4)."""
         with self._lock:
             if bound and sum(map(len, bound)) <= _MAX_KEPT:
                 if len(sender.bound) >= _MAX_TOPICS:

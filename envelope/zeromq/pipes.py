@@ -122,6 +122,7 @@ class Pipe(ABC):
         self.figures.bytes += sum(map(len, frames))
 
     def _drop(self, why: object, count: int = 1) -> None:
+        """Count what is dropped, and log it ever more seldom (SPEC 17.4)."""
         before = self.figures.dropped
         self.figures.dropped += count
         if before.bit_length() != self.figures.dropped.bit_length():  # At 1, 2, 4, 8...
@@ -228,7 +229,8 @@ class Outward(Pipe):
             UsageError: more frames than a message may have.
         """
         if not self._has_topics:
-            return None, codec.encode_frames(frames)
+            return None, codec.encode_frames(frames)  # SPEC 17.1
+        # Clear part and remainder: nothing stands twice, and both are signed (SPEC 17.2).
         first = frames[0]
         at = len(first) if self._topic is None else self._topic
         return first[:at], codec.encode_frames([first[at:], *frames[1:]])
@@ -379,7 +381,7 @@ def open_next(secure: SecureSocket) -> Message | None:
 
 
 def _subscribe(source: Plain, target: Plain, limit: int | None) -> None:
-    """Pass on subscriptions as they are; nothing else that subscribers send.
+    """Pass on subscriptions as they are; nothing else that subscribers send (SPEC 17.2).
 
     With a limit the clear part of a topic is shorter than what is subscribed to: then
     prefixes are cut to it, and never taken back, for others may have the same one.
