@@ -66,6 +66,7 @@ class TestStep:
         replier.send(b"this")
         assert [one.payload for one in requester.recv_bundle()] == [b"this"]
 
+    @pytest.mark.audit("E1")
     def test_whoever_does_not_reply_sends_one_empty_frame(self, replier, plain, world, link):
         line = plain(zmq.REQ)
         link(replier, line)

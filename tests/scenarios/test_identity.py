@@ -119,7 +119,7 @@ def test_stripped_and_signed_again_it_does_not_open(world, bob, to, is_warm):
     assert bob.offer(data) == DELIVERED
 
 
-@pytest.mark.audit("A8", "C4")
+@pytest.mark.audit("A8", "C4", "A10")
 @each_cache
 def test_a_fellow_recipient_that_rebuilds_the_key_block_fails_at_the_aead(world, bob, is_warm):
     """I am Carol, hold the content key, and make a sound key block of mine around Alice's body.

@@ -68,6 +68,7 @@ def test_there_are_no_keys_before_the_end():
     assert one.keys is None
 
 
+@pytest.mark.audit("A1")
 @pytest.mark.parametrize("at", range(FIRST_SIZE + 3))
 def test_a_first_message_with_any_bit_changed_changes_nothing(at):
     one, two = ends()
@@ -80,6 +81,7 @@ def test_a_first_message_with_any_bit_changed_changes_nothing(at):
     assert two.read(message) == b"abc"
 
 
+@pytest.mark.audit("A1")
 @pytest.mark.parametrize("at", range(SECOND_SIZE + 3))
 def test_a_second_message_with_any_bit_changed_changes_nothing(at):
     one, two = ends()
@@ -110,6 +112,7 @@ def test_the_largest_message_is_one():
         one.write(payload + b"x")
 
 
+@pytest.mark.audit("A7")
 def test_who_is_not_meant_reads_nothing():
     one, two = ends(expected=EVE)
     with pytest.raises(CryptoError):
@@ -146,6 +149,7 @@ def test_only_who_was_addressed_can_answer():
         one.read(eve.write(b"I am Bob"))
 
 
+@pytest.mark.audit("A6")
 def test_an_initiators_own_message_is_no_answer():
     one, _ = ends()
     message = one.write(b"")
@@ -153,6 +157,7 @@ def test_an_initiators_own_message_is_no_answer():
         one.read(message)
 
 
+@pytest.mark.audit("C10")
 @pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])
 def test_a_key_of_low_order_is_refused(point):
     one, two = ends()
@@ -189,6 +194,7 @@ def test_each_end_has_its_turns():
             end.read(b"")
 
 
+@pytest.mark.audit("C6")
 def test_two_handshakes_of_the_same_ends_share_no_key():
     one, two = ends()
     one.read(two.write(two.read(one.write(b""))))
@@ -210,6 +216,7 @@ def test_two_handshakes_of_the_same_ends_share_no_key():
     assert not {*one.keys} & {*again.keys}
 
 
+@pytest.mark.audit("K5")
 def test_nothing_printed_shows_a_key():
     one, two = ends()
     for end in (one, two, copy.copy(one)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import zmq
-from support import SECOND, FakeClock, World, identity
+from support import SECOND, FakeClock, World, flip, identity
 from talk import End, answerer, exchange, requester
 
 from envelope import Peer, TrustStore
@@ -231,10 +231,23 @@ class TestRep:
     def rep(self, world):
         return answerer(world, kind=zmq.REP)
 
+    @pytest.mark.audit("E1")
     def test_what_is_refused_gets_an_empty_frame(self, world, rep):
         stranger = world.sealer(world.mallory, to=[world.bob.public])
-        kinds = [[b"garbage"], [stranger.seal(b"")], [b"envelope/v1/done", b""]]
-        assert [rep.hear(frames) for frames in kinds] == [[[b""]]] * 3
+        elsewhere = world.sealer(context="stock", to=[world.bob.public])
+        misled = world.sealer(to=[world.carol.public])
+        kinds = [
+            [b"garbage"],
+            [stranger.seal(b"")],
+            [elsewhere.seal(b"")],
+            [misled.seal(b"")],
+            [flip(misled.seal(b""), 3)],
+            [b"envelope/v1/done", b""],
+        ]
+        assert [rep.hear(frames) for frames in kinds] == [[[b""]]] * 6
+        assert rep.codes[:5] == [
+            "malformed", "unknown_sender", "bad_signature", "not_addressed", "version"
+        ]  # fmt: skip
 
     def test_a_bundle_would_want_several_replies(self, world, rep):
         bundle = world.sealer(to=[world.bob.public]).seal_bundle([b"1", b"2"])

@@ -83,6 +83,7 @@ class TestEpoch:
         assert sealer._epoch is epoch
         assert epoch.aead_key == b""
 
+    @pytest.mark.audit("K6")
     def test_its_key_is_forgotten_at_its_end(self, world):
         sealer = world.sealer(to=[BOB.public])
         old = sealer._epoch.aead_key

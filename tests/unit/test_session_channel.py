@@ -154,6 +154,7 @@ def test_the_last_counter_ends_the_session_and_none_is_used_after_it():
             sender.seal(b"")
 
 
+@pytest.mark.audit("K6")
 def test_a_session_that_was_forgotten_neither_seals_nor_opens():
     sender, receiver = ends()
     data = sender.seal(b"")

@@ -177,6 +177,7 @@ class TestTurns:
         assert one.hear(reply) == []
         assert request.reply.payload == b"!"
 
+    @pytest.mark.audit("E1")
     def test_a_rep_answers_all_that_it_refuses_by_nothing(self, turns):
         _, other = turns
         assert other.hear([b"garbage"]) == [[b""]]

@@ -76,6 +76,7 @@ def test_a_bit_flip_in_a_response_is_refused_and_the_initiation_waits_on():
 
 
 @pytest.mark.audit("A12", "A5")
+@pytest.mark.audit("A5", "A7")
 @pytest.mark.parametrize(
     "other",
     [
@@ -126,6 +127,7 @@ def test_whoever_has_the_responders_secret_gets_no_session_in_the_initiators_nam
     assert keys is not None
 
 
+@pytest.mark.audit("A12")
 def test_another_static_key_than_that_of_the_key_id_is_refused():
     # Carol is honest in everything but the key id: the prologue is Alice's.
     head = initiation().data[:38]
@@ -168,6 +170,7 @@ def test_a_grant_beyond_its_width_is_malformed_and_spoils_the_initiation():
             asked.finish(again)
 
 
+@pytest.mark.audit("A22")
 def test_a_response_to_another_initiation_is_refused():
     asked, other = initiation(), initiation(OFFER._replace(sequence=4))
     answer, _ = request(other.data).grant(GRANT)

@@ -74,6 +74,7 @@ def talk(mine, other):
         assert chacha_decrypt(other.encrypt(b"to me"), b"", nonce, mine.keys.receive) == b"to me"
 
 
+@pytest.mark.audit("M2")
 def test_we_begin_and_another_implementation_answers():
     mine = Handshake(
         secret=ALICE,
@@ -88,6 +89,7 @@ def test_we_begin_and_another_implementation_answers():
     talk(mine, other)
 
 
+@pytest.mark.audit("M2")
 def test_another_implementation_begins_and_we_answer():
     mine = Handshake(
         secret=BOB,
