@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MORE = [ROOT / name for name in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -26,8 +27,22 @@ def test_the_readme_has_examples():
     assert (ROOT / "README.md").read_text(encoding="utf-8").count(">>> ") > 20
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def anchors(text: str) -> set[str]:
+    """Return what links may name behind a hash: the headings, as GitHub and others spell them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *MORE], ids=lambda path: path.name)
 def test_every_relative_link_of_a_document_leads_somewhere(path):
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (path.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_a_heading_is_linked_to_by_its_words():
+    text = "# What `open()` does\n\n## Operator's check-list\n"
+    assert anchors(text) == {"what-open-does", "operators-check-list"}

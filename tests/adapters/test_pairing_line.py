@@ -65,6 +65,7 @@ def test_another_number_of_frames_is_no_message(listener, stranger, frames):
     assert listener.receive(soon()) == b""
 
 
+@pytest.mark.audit("A16")
 def test_a_message_of_any_size_does_not_get_in(listener, stranger):
     stranger.send(bytes(MAX_MESSAGE + 1))
     assert listener.receive(at_once()) is None

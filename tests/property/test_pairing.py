@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairs import CODE, OTHER_CODE, Two
@@ -51,6 +52,7 @@ def act(kind: str, number: int, message: bytes, seen: list[bytes]) -> list[bytes
     return [message]
 
 
+@pytest.mark.audit("A2", "A3")
 @settings(deadline=None)
 @given(ACTS, st.sampled_from([(CODE, CODE), (CODE, CODE), (CODE, OTHER_CODE)]), st.integers(0, 50))
 def test_whatever_is_done_to_messages_only_the_other_end_is_pinned(acts, given_codes, seed):
@@ -79,6 +81,7 @@ def test_whatever_is_done_to_messages_only_the_other_end_is_pinned(acts, given_c
         assert end.state in {State.DONE, State.ENDED}
 
 
+@pytest.mark.audit("P4")
 @settings(deadline=None)
 @given(st.integers(1, 8), st.binary(max_size=300), st.booleans())
 def test_any_bytes_end_in_a_pairing_error_or_an_answer(kind, data, whole):

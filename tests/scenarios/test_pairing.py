@@ -48,6 +48,7 @@ def against(role: type, shown: bytes) -> tuple[Two, str]:
 # --- Guessing -----------------------------------------------------------------------------
 
 
+@pytest.mark.audit("C3")
 def test_a_guesser_at_the_listener_has_one_guess_and_is_told_of():
     listener = Listener(identity("bob"), CODE, now=0)
     guess = mallory_as(Connector, OTHER_CODE)
@@ -59,6 +60,7 @@ def test_a_guesser_at_the_listener_has_one_guess_and_is_told_of():
         listener.receive(again.begin(0), 0)
 
 
+@pytest.mark.audit("C3")
 def test_a_guesser_in_place_of_the_listener_has_one_guess_and_is_told_of():
     connector = Connector(identity("alice"), CODE, now=0)
     guess = mallory_as(Listener, OTHER_CODE)
@@ -78,6 +80,7 @@ def guess_on(guess: Listener, confirmation: bytes) -> bytes:
     return liar._transcript.seal(Type.LISTENER_PROOF, bytes(PUB + 96), confirms=True)
 
 
+@pytest.mark.audit("C3")
 def test_a_guesser_between_two_has_one_guess_at_each_end():
     alice, bob = Connector(identity("alice"), CODE, now=0), Listener(identity("bob"), CODE, now=0)
     to_alice, to_bob = (
@@ -109,6 +112,7 @@ def test_a_run_that_is_left_is_a_try_that_is_used_up(kind):
     assert two.pinned == {}
 
 
+@pytest.mark.audit("A16")
 def test_anything_at_all_that_comes_first_burns_the_code():
     for stray in (b"", b"hello", b"ENVP\x01\x00", bytes(70), b"GET / HTTP/1.1"):
         listener = Listener(identity("bob"), CODE, now=0)
@@ -118,6 +122,7 @@ def test_anything_at_all_that_comes_first_burns_the_code():
             listener.receive(Two().transit[0][1], 0)
 
 
+@pytest.mark.audit("A3")
 def test_a_recorded_run_and_the_code_open_nothing_later():
     # Who has the code afterwards can play neither end: the fresh secrets are gone.
     recorded: list[bytes] = []
@@ -133,6 +138,7 @@ def test_a_recorded_run_and_the_code_open_nothing_later():
 # --- Mirrors, relays, swaps ---------------------------------------------------------------
 
 
+@pytest.mark.audit("A6")
 @pytest.mark.parametrize("kind", range(1, 9))
 def test_what_is_sent_back_to_its_sender_ends_the_run(kind):
     two = Two().until(kind)
@@ -144,6 +150,7 @@ def test_what_is_sent_back_to_its_sender_ends_the_run(kind):
         end.receive(message, 0)
 
 
+@pytest.mark.audit("A6")
 def test_a_mirror_that_rewrites_types_is_refused():
     two = Two()
     hello = two.transit[0][1]
@@ -172,6 +179,7 @@ def test_substituted_roles_give_another_key():
         other.receive(confirmation[:5] + bytes((Type.LISTENER_PROOF,)) + confirmation[6:], 0)
 
 
+@pytest.mark.audit("A3")
 def test_messages_of_one_run_are_nothing_in_another_with_the_same_code():
     for kind in range(2, 9):
         one, other = Two(seed=1).until(kind), Two(seed=2).until(kind)
@@ -181,6 +189,7 @@ def test_messages_of_one_run_are_nothing_in_another_with_the_same_code():
         assert set(one.pinned) == pinned
 
 
+@pytest.mark.audit("A8")
 def test_proofs_that_are_relayed_from_another_pairing_are_refused():
     # Mallory pairs with Alice by one code, and shows Bob, by another, what Alice proved.
     with_alice = Two(OTHER_CODE, OTHER_CODE, seed=1)
@@ -197,6 +206,7 @@ def test_proofs_that_are_relayed_from_another_pairing_are_refused():
     assert bob.peer is None
 
 
+@pytest.mark.audit("A12")
 @pytest.mark.parametrize("role", [Connector, Listener])
 @pytest.mark.parametrize(
     ("signing", "encryption", "reason"),
@@ -231,6 +241,7 @@ def test_who_shows_the_victims_own_keys_is_refused(role, half):
     assert "own keys" in str(two.errors[victim])
 
 
+@pytest.mark.audit("A15", "C10")
 @pytest.mark.parametrize("role", [Connector, Listener])
 def test_who_shows_keys_that_are_not_sound_is_refused(role):
     two, victim = against(role, bytes(64))
@@ -242,6 +253,7 @@ def test_who_shows_keys_that_are_not_sound_is_refused(role):
 # --- The last message ---------------------------------------------------------------------
 
 
+@pytest.mark.audit("R8")
 @pytest.mark.parametrize(
     ("kind", "pinned", "who_is_told", "there"),
     [

@@ -150,6 +150,7 @@ def test_half_a_key_that_another_has_is_refused(file):
 
 
 @pytest.mark.audit("K7")
+@pytest.mark.audit("K7")
 def test_a_file_that_others_can_write_or_that_is_none_is_refused(file, tmp_path):
     file.chmod(0o666)
     with pytest.raises(TrustFileError, match="written by others"):

@@ -133,6 +133,7 @@ def test_a_listener_that_says_no_first_ends_a_connector_that_has_not_decided():
 # --- What ends a run ----------------------------------------------------------------------
 
 
+@pytest.mark.audit("A1")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flip_of_any_bit_of_any_message_pins_nobody_by_it(kind):
     before = Two().until(kind)
@@ -186,6 +187,7 @@ def test_an_element_that_is_none_is_refused(kind, element):
         two.end(receiver_of(kind)).receive(message[:6] + element + message[38:], 0)
 
 
+@pytest.mark.audit("C10")
 @pytest.mark.parametrize("key", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32])
 @pytest.mark.parametrize("kind", [1, 2])
 def test_an_ephemeral_key_of_low_order_or_another_encoding_is_refused(kind, key):
