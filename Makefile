@@ -11,6 +11,7 @@ PLOTS := .venv-plots
 OLDEST := .venv-oldest
 RELEASE := .venv-release
 FUZZ := .venv-fuzz
+MUTATION := .venv-mutation
 BIN := $(DEV)/bin
 JS := interop/js
 
@@ -23,7 +24,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release demo-session fuzz
+.PHONY: help demo test check lint format types arrows unit interop guard docs vectors wheel bench bench-peers bench-stream attacks plots soak picture lock clean oldest audit release demo-session fuzz mutation
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +67,9 @@ interop: $(DEV)/.stamp $(JS)/node_modules/.stamp ## the implementation in JavaSc
 guard: $(DEV)/.stamp ## count the instructions of the hot paths beside what is known
 	bash .ci/valgrind
 	$(BIN)/python benchmarks/instructions.py $(ARGS)
+
+mutation: $(MUTATION)/.stamp ## change the core in every small way, and see that a test fails: MODULES="wire codec"
+	$(MUTATION)/bin/python tests/mutation --write docs/mutation.md $(MODULES) $(ARGS)
 
 vectors: $(DEV)/.stamp ## generate tests/vectors/*.json and the example of SPEC.md anew
 	$(BIN)/python tests/vectors/generate.py
@@ -148,6 +152,10 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 
 clean: ## remove what the targets made
 	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz $(FUZZ) $(OLDEST) $(RELEASE)
+	  --no-header --no-annotate requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
+
+clean: ## remove what the targets made
+	rm -rf $(DEV) $(RUN) $(PEERS) $(PLOTS) $(MUTATION) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -188,3 +196,5 @@ $(RELEASE)/.stamp: requirements/release.txt
 
 $(FUZZ)/.stamp: requirements/fuzz.txt
 	$(call make_venv,$(FUZZ),requirements/fuzz.txt)
+$(MUTATION)/.stamp: requirements/mutation.txt
+	$(call make_venv,$(MUTATION),requirements/mutation.txt)

@@ -1,0 +1,150 @@
+"""Mutation testing: change the core in every small way, and see that a test fails.
+
+Fails if less than 95 % of a module's mutants are killed, or if one survives that
+``survivors.toml`` does not explain, or if that explains one that no longer survives.
+
+Run: ``make mutation``, or ``python tests/mutation --help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import campaign
+from campaign import KILLED, ROOT, SURVIVED, TIMEOUT, Result
+from mutants import mutants
+
+HERE = Path(__file__).parent
+BAR = 0.95
+HEAD = [
+    "| module | mutants | killed | of them by timeout | survived | killed |",
+    "|---|---:|---:|---:|---:|---:|",
+]
+
+Key = tuple[str, str, str, str, int]
+
+
+def main() -> int:
+    """Run the campaign; return 1 if the tests are not good enough."""
+    plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
+    leave = _leaver(plan)
+    args = _arguments(list(plan["modules"]))
+    explained = _explained()
+    problems = []
+    for module in args.modules:
+        tests = _tests(module, plan["modules"][module])
+        start = time.monotonic()
+        found = [
+            mutant
+            for mutant in mutants(module, ROOT / "envelope" / (module.replace(".", "/") + ".py"))
+            if (not args.survivors or mutant.key in explained)
+            and re.search(args.grep, mutant.place)
+        ]
+        results = campaign.run(found, {module: tests}, leave)
+        row = _row(module, results)
+        print(f"{row}\n{len(results)} mutants in {time.monotonic() - start:.0f} s")
+        problems += _problems(module, results, explained)
+        if args.write and not (args.grep or args.survivors):
+            _write(args.write, row)
+    print("\n".join(problems), flush=True)
+    return 1 if problems else 0
+
+
+def _arguments(modules: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as wire; default: all")
+    parser.add_argument("--write", type=Path, help="the document whose table is renewed")
+    parser.add_argument("--survivors", action="store_true", help="only those that are explained")
+    parser.add_argument(
+        "--grep", default="", help="only functions whose qualified name has this expression"
+    )
+    args = parser.parse_args()
+    args.modules = args.modules or modules
+    unknown = set(args.modules) - set(modules)
+    if unknown:
+        parser.error(f"not in plan.toml: {', '.join(sorted(unknown))}")
+    return args
+
+
+def _leaver(plan: dict[str, Any]) -> Callable[[str], bool]:
+    names = plan["without"]["names"]
+    return lambda nodeid: any(part in nodeid for part in names)
+
+
+def _tests(module: str, more: Sequence[str]) -> list[str]:
+    """Return the files of tests that must notice a change of the module."""
+    own = (ROOT / "tests/unit").glob(f"test_{module.rpartition('.')[2]}*.py")
+    return list(dict.fromkeys([*sorted(str(path.relative_to(ROOT)) for path in own), *more]))
+
+
+def _explained() -> dict[Key, str]:
+    """Return why each known survivor cannot be seen."""
+    path = HERE / "survivors.toml"
+    explained = {}
+    for one in tomllib.loads(path.read_text(encoding="utf-8")).get("survivor", []):
+        key = one["module"], one["place"], one["before"], one["after"], one.get("nth", 1)
+        explained[key] = one["why"]
+    return explained
+
+
+def _row(module: str, results: Sequence[Result]) -> str:
+    count = Counter(result.outcome for result in results)
+    killed = count[KILLED] + count[TIMEOUT]
+    share = killed / len(results) if results else 1.0
+    return (
+        f"| `{module}` | {len(results)} | {killed} | {count[TIMEOUT]} | {count[SURVIVED]} "
+        f"| {share:.1%} |"
+    )
+
+
+def _write(path: Path, row: str) -> None:
+    """Renew the row of a module in the document's table."""
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition("<!-- mutation:begin -->\n")
+    old, end, after = rest.partition("<!-- mutation:end -->")
+    if not end:
+        raise SystemExit(f"{path} has no block named mutation")
+    rows = {line.split("|")[1]: line for line in [*HEAD, *old.splitlines(), row]}
+    block = "".join(f"{line}\n" for line in rows.values())
+    path.write_text(before + begin + block + end + after, encoding="utf-8")
+
+
+def _problems(module: str, results: Sequence[Result], explained: dict[Key, str]) -> list[str]:
+    """Return in words what is not good enough."""
+    problems = []
+    survivors = sum(result.outcome == SURVIVED for result in results)
+    if survivors > (1 - BAR) * len(results):
+        problems.append(f"# {module}: less than {BAR:.0%} of {len(results)} killed")
+    for result in results:
+        key, survived = result.mutant.key, result.outcome == SURVIVED
+        if survived and key not in explained:
+            problems.append("# survives, and is not explained:\n" + _entry(key))
+        elif not survived and key in explained:
+            problems.append("# is explained, and killed:\n" + _entry(key))
+    return problems
+
+
+def _entry(key: Key) -> str:
+    """Return a survivor as ``survivors.toml`` writes it."""
+    module, place, before, after, nth = key
+    lines = ["[[survivor]]", f'module = "{module}"', f'place = "{place}"']
+    lines += [f"before = {_quoted(before)}", f"after = {_quoted(after)}"]
+    if nth > 1:
+        lines.append(f"nth = {nth}")
+    return "\n".join([*lines, 'why = ""', ""])
+
+
+def _quoted(text: str) -> str:
+    return f"'''{text}'''" if "'" in text else f"'{text}'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
