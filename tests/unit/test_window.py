@@ -270,3 +270,57 @@ def test_a_leap_costs_no_more_memory_than_the_window(jump):
     # The ring has 8193 bytes; a shifted integer would have 2^30 and more.
     assert peak < 20_000
     assert window.bits() == 1
+
+
+def filled(size, *sequences):
+    """Return the window, and the set, that accepted these."""
+    window, naive = Window(size), NaiveWindow(size)
+    for sequence in sequences:
+        assert offer(window, sequence) == "new"
+        naive.add(sequence)
+    return window, naive
+
+
+@pytest.mark.audit("R2")
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("top", [0, 7, 8, 10 * MAX_SIZE + 5, LAST])
+def test_a_restored_window_is_the_one_that_was_kept(size, top):
+    window, naive = filled(size, *{0, max(0, top - size + 1), max(0, top - 9), top})
+    again = Window.restore(size, window.top, window.ring)
+    assert_same(again, naive)
+    assert again.ring == window.ring
+    # What it accepts from here on is its own.
+    again.add(top + 3)
+    naive.add(top + 3)
+    assert_same(again, naive)
+    assert window.top == top
+    assert not window.has(top + 3)
+
+
+@pytest.mark.parametrize(("size", "length"), [(64, 9), (65, 10), (72, 10), (73, 11), (65_536, 8193)])
+def test_the_ring_that_is_kept_has_the_bits_and_one_byte_more(size, length):
+    assert len(Window(size).ring) == length
+
+
+@pytest.mark.parametrize(
+    ("size", "top", "length"),
+    [
+        (MIN_SIZE - 1, 5, 9),
+        (MAX_SIZE + 1, 5, MAX_SIZE // 8 + 2),
+        (0, 5, 1),
+        (64, -1, 9),
+        (64, 5, 8),
+        (64, 5, 10),
+        (64, 5, 0),
+    ],
+)
+def test_what_no_window_keeps_is_not_restored(size, top, length):
+    with pytest.raises(ValueError, match=r"^a window (that is none|of another size than it says)$"):
+        Window.restore(size, top, bytes(length))
+
+
+@pytest.mark.parametrize("top", [0, 3, 7, 8, 64, 71])
+def test_bits_above_the_top_which_only_a_damaged_ring_has_are_not_counted(top):
+    window = Window.restore(64, top, b"\xff" * 9)
+    assert window.bits() == 2**64 - 1
+    assert window.holes(0) == 0

@@ -306,6 +306,13 @@ def test_a_key_id_across_two_entries_or_beyond_the_end_is_no_entry():
     assert wire.find_entry(data, start, end, 64, ME) == -1
 
 
+def test_a_key_id_in_the_body_is_no_entry_even_where_one_could_begin():
+    # The decoy inside the wrap has the search go on, which ends with the key block too.
+    decoy = OTHER + ME + b"w" * 32
+    data, start, end = block(decoy, after=ME + b"w" * 48)
+    assert wire.find_entry(data, start, end, 64, ME) == -1
+
+
 # --- Encoding --------------------------------------------------------------------------
 
 
