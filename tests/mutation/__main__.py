@@ -81,8 +81,10 @@ def _leaver(plan: dict[str, Any]) -> Callable[[str], bool]:
 
 def _tests(module: str, more: Sequence[str]) -> list[str]:
     """Return the files of tests that must notice a change of the module."""
-    own = (ROOT / "tests/unit").glob(f"test_{module.rpartition('.')[2]}*.py")
-    return list(dict.fromkeys([*sorted(str(path.relative_to(ROOT)) for path in own), *more]))
+    folder = ROOT / "tests/unit"
+    own = sorted(folder.glob(f"test_{module.replace('.', '_')}*.py"))
+    own = own or sorted(folder.glob(f"test_{module.rpartition('.')[2]}*.py"))
+    return list(dict.fromkeys([*(str(path.relative_to(ROOT)) for path in own), *more]))
 
 
 def _explained() -> dict[Key, str]:
