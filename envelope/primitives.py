@@ -166,13 +166,22 @@ def x25519(secret: bytes, public: bytes) -> bytes:
     """Return the shared secret (32).
 
     Raises:
-        CryptoError: ``public`` is of low order, so the result would be zero.
+        CryptoError: ``public`` is of low order, so the result would be zero; or one of
+            the two has not 32 bytes.
     """
+    if len(secret) != 32 or len(public) != 32:
+        raise CryptoError("an X25519 key has 32 bytes")
     return nacl.bindings.crypto_scalarmult(secret, public)
 
 
 def x25519_public(secret: bytes) -> bytes:
-    """Return the public key (32) of an X25519 secret."""
+    """Return the public key (32) of an X25519 secret.
+
+    Raises:
+        CryptoError: the secret has not 32 bytes.
+    """
+    if len(secret) != 32:
+        raise CryptoError("an X25519 secret has 32 bytes")
     return nacl.bindings.crypto_scalarmult_base(secret)
 
 
@@ -182,8 +191,8 @@ def is_ed25519_public(key: bytes) -> bool:
 
 
 def is_x25519_public(key: bytes) -> bool:
-    """Tell whether 32 bytes are canonical and not of low order (SPEC 3.4)."""
-    if int.from_bytes(key, "little") >= _FIELD_PRIME:
+    """Tell whether these are 32 bytes, canonical and not of low order (SPEC 3.4)."""
+    if len(key) != 32 or int.from_bytes(key, "little") >= _FIELD_PRIME:
         return False
     try:
         nacl.bindings.crypto_scalarmult(_PROBE, key)

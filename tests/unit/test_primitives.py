@@ -284,6 +284,16 @@ def test_verification_is_cofactorless():
         verify(signature(r, s) + MESSAGE, PUBLIC)
 
 
+@pytest.mark.audit("K1")
+@pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
+def test_an_x25519_key_of_another_size_is_refused(size):
+    key, sound = b"\1" * size, x25519_public(SEED)
+    for call in (lambda: x25519(key, sound), lambda: x25519(SEED, key), lambda: x25519_public(key)):
+        with pytest.raises(CryptoError):
+            call()
+    assert is_x25519_public(key) is False
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -291,7 +301,7 @@ def test_verification_is_cofactorless():
         lambda: verify(bytes(63), PUBLIC),
         lambda: verify(sign(MESSAGE, SECRET), PUBLIC[:-1]),
         lambda: signing_keypair(b"short"),
-        lambda: x25519(bytes(31), bytes(32)),
+        lambda: x25519(SEED, bytes(32)),
         lambda: is_ed25519_public(PUBLIC[:-1]),
         lambda: primitives.aead_decrypt(bytes(16), b"", bytes(24), bytes(32)),
         lambda: primitives.aead_encrypt(b"", b"", bytes(23), bytes(32)),

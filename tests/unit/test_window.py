@@ -297,7 +297,9 @@ def test_a_restored_window_is_the_one_that_was_kept(size, top):
     assert not window.has(top + 3)
 
 
-@pytest.mark.parametrize(("size", "length"), [(64, 9), (65, 10), (72, 10), (73, 11), (65_536, 8193)])
+@pytest.mark.parametrize(
+    ("size", "length"), [(64, 9), (65, 10), (72, 10), (73, 11), (65_536, 8193)]
+)
 def test_the_ring_that_is_kept_has_the_bits_and_one_byte_more(size, length):
     assert len(Window(size).ring) == length
 
