@@ -155,7 +155,7 @@ clean: ## remove what the targets made
 	  --no-header --no-annotate requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
 
 clean: ## remove what the targets made
-	rm -rf $(DEV) $(RUN) $(PEERS) $(PLOTS) $(MUTATION) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(DEV) $(RUN) $(PEERS) $(PLOTS) $(MUTATION) .venv-wheel build dist .coverage .coverage.* .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv

@@ -9,6 +9,8 @@ Run: ``make mutation``, or ``python tests/mutation --help``.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import pickle
 import re
 import sys
 import time
@@ -40,21 +42,23 @@ def main() -> int:
     explained = _explained()
     problems = []
     for module in args.modules:
-        tests = _tests(module, plan["modules"][module])
+        tests = {module: _tests(module, plan["modules"][module])}
+        source = ROOT / "envelope" / (module.replace(".", "/") + ".py")
+        found = [one for one in mutants(module, source) if re.search(args.grep, one.place)]
+        known = _recall(source) if args.again else []
+        killed = {one.mutant.key: one for one in known if one.outcome != SURVIVED}
         start = time.monotonic()
-        found = [
-            mutant
-            for mutant in mutants(module, ROOT / "envelope" / (module.replace(".", "/") + ".py"))
-            if (not args.survivors or mutant.key in explained)
-            and re.search(args.grep, mutant.place)
-        ]
-        results = campaign.run(found, {module: tests}, leave)
+        fresh = [mutant for mutant in found if mutant.key not in killed]
+        results = [*killed.values(), *campaign.run(fresh, tests, leave)]
         row = _row(module, results)
-        print(f"{row}\n{len(results)} mutants in {time.monotonic() - start:.0f} s")
-        problems += _problems(module, results, explained)
-        if args.write and not (args.grep or args.survivors):
-            _write(args.write, row)
-    print("\n".join(problems), flush=True)
+        print(f"{row}\n{len(fresh)} mutants in {time.monotonic() - start:.0f} s")
+        if not args.grep:
+            _remember(source, results)
+            if args.write:
+                _write(args.write, row)
+        said = _problems(module, results, explained)
+        print("\n".join(said), flush=True)
+        problems += said
     return 1 if problems else 0
 
 
@@ -62,7 +66,11 @@ def _arguments(modules: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as wire; default: all")
     parser.add_argument("--write", type=Path, help="the document whose table is renewed")
-    parser.add_argument("--survivors", action="store_true", help="only those that are explained")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="only what survived last time; what was killed stays so while its module is the same",
+    )
     parser.add_argument(
         "--grep", default="", help="only functions whose qualified name has this expression"
     )
@@ -105,6 +113,22 @@ def _row(module: str, results: Sequence[Result]) -> str:
         f"| `{module}` | {len(results)} | {killed} | {count[TIMEOUT]} | {count[SURVIVED]} "
         f"| {share:.1%} |"
     )
+
+
+def _recall(source: Path) -> list[Result]:
+    """Return the results of the last run over this very source; none if there was none."""
+    path = _memory(source)
+    return pickle.loads(path.read_bytes()) if path.exists() else []
+
+
+def _remember(source: Path, results: Sequence[Result]) -> None:
+    path = _memory(source)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps(list(results)))
+
+
+def _memory(source: Path) -> Path:
+    return ROOT / ".mutation" / hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 def _write(path: Path, row: str) -> None:
