@@ -46,7 +46,12 @@ def main() -> int:
         source = ROOT / "envelope" / (module.replace(".", "/") + ".py")
         found = [one for one in mutants(module, source) if re.search(args.grep, one.place)]
         known = _recall(source) if args.again else []
-        killed = {one.mutant.key: one for one in known if one.outcome != SURVIVED}
+        made = {mutant.key for mutant in found}
+        killed = {
+            one.mutant.key: one
+            for one in known
+            if one.outcome != SURVIVED and one.mutant.key in made
+        }
         start = time.monotonic()
         fresh = [mutant for mutant in found if mutant.key not in killed]
         results = [*killed.values(), *campaign.run(fresh, tests, leave)]

@@ -188,9 +188,11 @@ class _Campaign:
             code = compile(mutant.source, str(_path(mutant.module)), "exec", dont_inherit=True)
         except SyntaxError:
             return 3
-        if not self._put(mutant, code):
+        chosen = self._chosen(mutant)
+        # What no test runs may have run at import, as what makes a table does.
+        if not chosen or not self._put(mutant, code):
             return 4
-        for nodeid in self._chosen(mutant):
+        for nodeid in chosen:
             allowed = SECONDS + 10 * self._known.seconds[nodeid]
             signal.setitimer(signal.ITIMER_VIRTUAL, allowed)
             self._run_one(nodeid)

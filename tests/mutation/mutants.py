@@ -196,7 +196,11 @@ def _is_lost_in(call: cst.Call, mutated: cst.CSTNode) -> bool:
         return True
     kept = [*mutated.args, None]
     lost = next(arg for arg, other in zip(call.args, kept, strict=False) if arg is not other)
-    return _speaks(call) and isinstance(lost.value, _STRINGS)
+    constant = m.Name(m.MatchRegex(r"[A-Z_]+"))
+    is_text = isinstance(lost.value, _STRINGS) or m.matches(
+        lost.value, constant | m.Attribute(attr=constant)
+    )
+    return _speaks(call) and is_text
 
 
 def _speaks(call: cst.CSTNode | None) -> bool:

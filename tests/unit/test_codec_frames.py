@@ -90,6 +90,7 @@ def test_other_bytes_are_malformed(packed):
     ("given", "bytes_of"),
     [
         ((b"a", b"b"), [b"a", b"b"]),
+        ([b"a", bytearray(b"b"), memoryview(b"cd")], [b"a", b"b", b"cd"]),
         ([bytearray(b"a"), memoryview(b"bc")], [b"a", b"bc"]),
         ([memoryview(array.array("d", [1.5, 2]))], [array.array("d", [1.5, 2]).tobytes()]),
         ([memoryview(bytes(12)).cast("i", (3, 1))], [bytes(12)]),
