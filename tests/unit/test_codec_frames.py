@@ -96,7 +96,7 @@ def test_other_bytes_are_malformed(packed):
         ([memoryview(bytes(12)).cast("i", (3, 1))], [bytes(12)]),
         ([memoryview(b"")], [b""]),
     ],
-    ids=["tuple", "buffers", "doubles", "a matrix", "empty"],
+    ids=["tuple", "all three", "buffers", "doubles", "a matrix", "empty"],
 )
 def test_buffers_go_as_their_bytes(given, bytes_of):
     assert codec.decode_frames(codec.encode_frames(given)) == bytes_of
