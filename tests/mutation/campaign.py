@@ -26,6 +26,7 @@ import time
 import types
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,7 +96,16 @@ def run(found: Sequence[Mutant], tests: Tests, leave: Leave) -> list[Result]:
     results = _in_child(lambda: _collected(within, tests, leave))
     apart = [one.mutant for one in results if one.outcome == APART]
     apart += [mutant for mutant in found if mutant.at_import]
-    results += _pool(apart, lambda mutant, _: _afresh(mutant, tests[mutant.module], leave))
+
+    def afresh(mutant: Mutant, _: int) -> int:
+        return _afresh(mutant, tests[mutant.module], leave)
+
+    results += (late := _pool(apart, afresh))
+    if late and all(one.outcome == KILLED for one in late):
+        # None of them shows that the tests pass this way too if nothing is changed.
+        true = replace(apart[0], source=_path(apart[0].module).read_text(encoding="utf-8"))
+        if _pool([true], afresh)[0].outcome != SURVIVED:
+            raise SystemExit("the tests do not pass in a process of their own")
     return [one for one in results if one.outcome not in {INVALID, APART}]
 
 
