@@ -153,7 +153,7 @@ def decode_object(packed: bytes) -> Any:
     """
     _scan(packed)
     try:
-        value = msgpack.unpackb(packed, raw=False, strict_map_key=True)
+        value = msgpack.unpackb(packed)
         same = msgpack.packb(value) == packed
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
         raise MalformedError(_NOT_AN_OBJECT) from None
@@ -163,6 +163,36 @@ def decode_object(packed: bytes) -> Any:
 
 
 _ARRAY, _MAP, _STR, _PLAIN, _REFUSED = range(5)
+
+
+_FIXED: Final = {
+    0xC0: 0,
+    0xC2: 0,
+    0xC3: 0,
+    0xCB: 8,
+    0xCC: 1,
+    0xCD: 2,
+    0xCE: 4,
+    0xCF: 8,
+    0xD0: 1,
+    0xD1: 2,
+    0xD2: 4,
+    0xD3: 8,
+}
+"""First bytes of nil, booleans and numbers, and how many bytes follow."""
+_MEASURED: Final = {
+    0xC4: (_PLAIN, 1),
+    0xC5: (_PLAIN, 2),
+    0xC6: (_PLAIN, 4),
+    0xD9: (_STR, 1),
+    0xDA: (_STR, 2),
+    0xDB: (_STR, 4),
+    0xDC: (_ARRAY, 2),
+    0xDD: (_ARRAY, 4),
+    0xDE: (_MAP, 2),
+    0xDF: (_MAP, 4),
+}
+"""First bytes of what has length bytes: what it begins, and how many these are."""
 
 
 def _describe(first: int) -> tuple[int, int, int]:
@@ -179,30 +209,10 @@ def _describe(first: int) -> tuple[int, int, int]:
         return _ARRAY, first & 0x0F, 0
     if first <= 0xBF:
         return _STR, first & 0x1F, 0
-    return {
-        0xC0: (_PLAIN, 0, 0),
-        0xC2: (_PLAIN, 0, 0),
-        0xC3: (_PLAIN, 0, 0),
-        0xC4: (_PLAIN, 0, 1),
-        0xC5: (_PLAIN, 0, 2),
-        0xC6: (_PLAIN, 0, 4),
-        0xCB: (_PLAIN, 8, 0),
-        0xCC: (_PLAIN, 1, 0),
-        0xCD: (_PLAIN, 2, 0),
-        0xCE: (_PLAIN, 4, 0),
-        0xCF: (_PLAIN, 8, 0),
-        0xD0: (_PLAIN, 1, 0),
-        0xD1: (_PLAIN, 2, 0),
-        0xD2: (_PLAIN, 4, 0),
-        0xD3: (_PLAIN, 8, 0),
-        0xD9: (_STR, 0, 1),
-        0xDA: (_STR, 0, 2),
-        0xDB: (_STR, 0, 4),
-        0xDC: (_ARRAY, 0, 2),
-        0xDD: (_ARRAY, 0, 4),
-        0xDE: (_MAP, 0, 2),
-        0xDF: (_MAP, 0, 4),
-    }.get(first, (_REFUSED, 0, 0))
+    if first in _FIXED:
+        return _PLAIN, _FIXED[first], 0
+    what, width = _MEASURED.get(first, (_REFUSED, 0))
+    return what, 0, width
 
 
 _TABLE: Final = tuple(_describe(first) for first in range(256))
