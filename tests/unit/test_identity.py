@@ -123,6 +123,15 @@ def test_a_public_identity_is_64_bytes(public):
 
 
 @pytest.mark.audit("K1", "C10", "A15")
+def test_public_identities_are_told_apart_by_their_hash():
+    assert len({hash(Identity(bytes([number]) * 32).public) for number in range(3)}) == 3
+
+
+def test_an_identity_that_a_traceback_shows_half_made_shows_no_key_id():
+    assert repr(PublicIdentity.__new__(PublicIdentity)) == "<PublicIdentity >"
+    assert repr(Identity.__new__(Identity)) == "<Identity of nobody>"
+
+
 @pytest.mark.parametrize("half", [bytes(32), b"\1" + bytes(31), b"\xff" * 32, b"\2" + bytes(31)])
 def test_an_unsound_ed25519_half_is_refused(half):
     with pytest.raises(UsageError) as raised:
