@@ -184,8 +184,16 @@ def _mutations(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     for kind, operator in mutation_operators:
         if isinstance(node, kind):
             for mutated in operator(node):
-                if not (isinstance(node, cst.Call) and _is_lost_in(node, mutated)):
+                lost = isinstance(node, cst.Call) and _is_lost_in(node, mutated)
+                if not lost and not _is_same_encoding(node, mutated):
                     yield mutated
+
+
+def _is_same_encoding(node: cst.CSTNode, mutated: cst.CSTNode) -> bool:
+    """Tell whether the name of an encoding only changed its case."""
+    if not (isinstance(node, cst.SimpleString) and isinstance(mutated, cst.SimpleString)):
+        return False
+    return node.value in {'"utf-8"', '"ascii"'} and mutated.value.lower() == node.value
 
 
 def _is_lost_in(call: cst.Call, mutated: cst.CSTNode) -> bool:
