@@ -140,10 +140,11 @@ def test_a_longer_context_than_any_envelope_can_have_is_refused(pattern):
         peer(contexts=[pattern])
 
 
-@pytest.mark.parametrize("field", ["contexts", "topics"])
-def test_text_that_is_no_unicode_is_a_usage_error(field):
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(("field", "what"), [("contexts", "a context"), ("topics", "a topic")])
+def test_text_that_is_no_unicode_is_a_usage_error(field, what):
+    with pytest.raises(UsageError) as raised:
         peer(**{field: ["\ud800"]})
+    assert str(raised.value) == f"peer 'alice': {what} cannot be encoded as UTF-8"
 
 
 @pytest.mark.audit("A5", "A13")
