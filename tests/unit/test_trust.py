@@ -523,6 +523,13 @@ def test_a_path_with_a_zero_byte_is_an_error_when_loading():
         TrustStore.load("peers\0.toml")
 
 
+@pytest.mark.audit("A13")
+def test_a_peer_knows_its_store_after_a_replacement_too_so_that_a_sealer_hears_of_revocation():
+    store = TrustStore([peer()])
+    store.replace([peer("bob", BOB)])
+    assert store["bob"].store is store
+
+
 def test_a_store_that_follows_a_file_is_not_replaced_and_a_list_not_reloaded(store, path):
     with pytest.raises(UsageError) as raised:
         store.replace([])
@@ -713,6 +720,24 @@ def test_a_file_that_could_not_be_opened_for_a_moment_is_read_at_the_next_look(
     assert store.stale_since is None
 
 
+def test_a_file_that_could_not_be_opened_and_then_went_away_is_told_as_missing(
+    store, path, monkeypatch, caplog
+):
+    put(path, table("bob", BOB))
+    with monkeypatch.context() as patched:
+
+        def fail(*_):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        patched.setattr(trust.trustfile.os, "open", fail)
+        store.current(START)
+    path.unlink()
+    store.current(START + SECOND)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert os.strerror(errno.EMFILE) in first
+    assert os.strerror(errno.EMFILE) not in second
+
+
 def test_a_file_that_cannot_be_used_and_has_not_changed_is_told_again_and_not_read_again(
     store, path, monkeypatch, caplog
 ):
@@ -836,3 +861,10 @@ def test_extreme_dates_of_a_file_are_read(path):
     dates = "not_before = 0001-01-01T00:00:00+23:59\nnot_after = 9999-12-31T23:59:59-23:59"
     put(path, table(more=dates))
     assert TrustStore.load(path)["alice"].is_valid(START)
+
+
+def test_a_store_shows_how_many_peers_it_has_and_where_they_are_from(store, path):
+    assert repr(TrustStore([peer(), peer("bob", BOB)])) == "<TrustStore of 2 peers from a list>"
+    assert repr(store) == f"<TrustStore of 1 peers from {path}>"
+    half_made = TrustStore.__new__(TrustStore)
+    assert repr(half_made) == "<TrustStore of no peers from nowhere>"
