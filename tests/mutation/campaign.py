@@ -110,7 +110,8 @@ def run(found: Sequence[Mutant], tests: Tests, leave: Leave) -> list[Result]:
 
 
 def _collected(found: Sequence[Mutant], tests: Tests, leave: Leave) -> list[Result]:
-    campaign = _Campaign(found, tests, leave)
+    campaign = _Campaign(found, tests)
+    campaign.at_import.start()
     files = dict.fromkeys(file for those in tests.values() for file in those)
     code = pytest.main([*_options(), *files], plugins=[_Left(leave), campaign])
     if campaign.results is None:
@@ -138,8 +139,9 @@ class _Left:
 class _Campaign:
     """A pytest plugin that takes the place of the loop over the tests."""
 
-    def __init__(self, found: Sequence[Mutant], tests: Tests, leave: Leave) -> None:
+    def __init__(self, found: Sequence[Mutant], tests: Tests) -> None:
         self.results: list[Result] | None = None
+        self.at_import = _coverage()
         self._mutants, self._tests = found, tests
         self._failed = False
         self._kills: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -148,6 +150,9 @@ class _Campaign:
         self._failed = self._failed or report.failed
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.at_import.stop()
+        ran = self.at_import.get_data()
+        self._imported = {module: ran.lines(str(_path(module))) or () for module in self._tests}
         self._items = {item.nodeid: item for item in session.items}
         self._functions = _functions()
         self._known = _in_child(self._learn)
@@ -157,9 +162,7 @@ class _Campaign:
 
     def _learn(self) -> Baseline:
         """Run every test once, and learn which lines it runs."""
-        cov = coverage.Coverage(
-            data_file=None, config_file=False, include=[f"{ROOT}/envelope/*"], messages=False
-        )
+        cov = _coverage()
         cov.start()
         seconds = {}
         for nodeid in self._items:
@@ -199,7 +202,9 @@ class _Campaign:
         except SyntaxError:
             return 3
         chosen = self._chosen(mutant)
-        # What no test runs may have run at import, as what makes a table does.
+        if not chosen and not set(mutant.lines) & set(self._imported[mutant.module]):
+            return 0
+        # What no test runs has run at import, as what makes a table does.
         if not chosen or not self._put(mutant, code):
             return 4
         for nodeid in chosen:
@@ -223,6 +228,12 @@ class _Campaign:
                         return False
                     put = True
         return put
+
+
+def _coverage() -> coverage.Coverage:
+    return coverage.Coverage(
+        data_file=None, config_file=False, include=[f"{ROOT}/envelope/*"], messages=False
+    )
 
 
 def _functions() -> dict[tuple[str, str, int], list[types.FunctionType]]:

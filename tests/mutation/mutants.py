@@ -185,15 +185,26 @@ def _mutations(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         if isinstance(node, kind):
             for mutated in operator(node):
                 lost = isinstance(node, cst.Call) and _is_lost_in(node, mutated)
-                if not lost and not _is_same_encoding(node, mutated):
+                if not lost and not _is_same(node, mutated):
                     yield mutated
 
 
-def _is_same_encoding(node: cst.CSTNode, mutated: cst.CSTNode) -> bool:
-    """Tell whether the name of an encoding only changed its case."""
-    if not (isinstance(node, cst.SimpleString) and isinstance(mutated, cst.SimpleString)):
-        return False
-    return node.value in {'"utf-8"', '"ascii"'} and mutated.value.lower() == node.value
+def _is_same(node: cst.CSTNode, mutated: cst.CSTNode) -> bool:
+    """Tell what means the same: an encoding in another case, None for False.
+
+    A False becomes True as well, which does tell.
+    """
+    if isinstance(node, cst.SimpleString) and isinstance(mutated, cst.SimpleString):
+        return node.value in {'"utf-8"', '"ascii"'} and mutated.value.lower() == node.value
+    false = m.Name("False")
+    if isinstance(node, (cst.Assign, cst.AnnAssign)):
+        return node.value is not None and m.matches(node.value, false)
+    if isinstance(node, cst.Call) and isinstance(mutated, cst.Call):
+        pairs = zip(node.args, mutated.args, strict=False)
+        changed = next((one for one, other in pairs if one is not other), None)
+        same_count = len(node.args) == len(mutated.args)
+        return same_count and changed is not None and m.matches(changed.value, false)
+    return False
 
 
 def _is_lost_in(call: cst.Call, mutated: cst.CSTNode) -> bool:
