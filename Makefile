@@ -142,6 +142,8 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  --no-header --no-annotate --extra cli --extra pair --extra redis pyproject.toml -c requirements/dev.txt -o requirements/extras.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --upgrade requirements/release.in -c requirements/dev.txt -o requirements/release.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
 	mkdir -p build
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	  --resolution lowest-direct --extra cli --extra pair --extra redis pyproject.toml -o build/lowest.txt
@@ -151,11 +153,8 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	  -o requirements/oldest.txt
 
 clean: ## remove what the targets made
-	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) .venv-wheel build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz $(FUZZ) $(OLDEST) $(RELEASE)
-	  --no-header --no-annotate requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
-
-clean: ## remove what the targets made
-	rm -rf $(DEV) $(RUN) $(PEERS) $(PLOTS) $(MUTATION) .venv-wheel build dist .coverage .coverage.* .mutation .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(JS)/node_modules $(DEV) $(RUN) $(PEERS) $(PLOTS) $(OLDEST) $(RELEASE) $(FUZZ) $(MUTATION) .venv-wheel \
+	  build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 
 # A failed `python3 -m venv` leaves half a folder: only the stamp says that it is whole.
 define make_venv
@@ -196,5 +195,6 @@ $(RELEASE)/.stamp: requirements/release.txt
 
 $(FUZZ)/.stamp: requirements/fuzz.txt
 	$(call make_venv,$(FUZZ),requirements/fuzz.txt)
+
 $(MUTATION)/.stamp: requirements/mutation.txt
 	$(call make_venv,$(MUTATION),requirements/mutation.txt)
