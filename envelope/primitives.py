@@ -87,6 +87,8 @@ PAIR_LABEL = b"envelope/v1/pair"
 """The first 16 bytes of what Ed25519 signs in a pairing (SPEC 19.5)."""
 
 _BLOCK = 128  # BLAKE2b's block: a label fills one (SPEC 2.2).
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _FIELD_PRIME = 2**255 - 19
 # A scalar, any clamped one: multiplied by it, exactly the points of low order give zero.
 _PROBE = bytes(31) + b"\x40"
@@ -148,8 +150,17 @@ def unkeyed_blake2b(data: bytes) -> bytes:
 
 
 def hmac_blake2b(key: bytes, data: bytes) -> bytes:
-    """Return HMAC (RFC 2104) over BLAKE2b-512, as Noise uses it."""
-    return hmac.digest(key, data, "blake2b")
+    """Return HMAC (RFC 2104) over BLAKE2b-512, as Noise uses it.
+
+    Args:
+        key: at most 128 bytes; a longer one would be hashed first, and in Noise there is none.
+        data: any bytes.
+    """
+    assert len(key) <= _BLOCK
+    # By hand: the standard library's takes twice as long, and a handshake has thirty.
+    block = key.ljust(_BLOCK, b"\0")
+    inner = hashlib.blake2b(block.translate(_INNER_PAD) + data).digest()
+    return hashlib.blake2b(block.translate(_OUTER_PAD) + inner).digest()
 
 
 def signing_keypair(seed: bytes) -> tuple[bytes, bytes]:

@@ -10,7 +10,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import copy
 from typing import Final, NamedTuple
 
 from envelope.primitives import (
@@ -52,6 +51,12 @@ class _SymmetricState:
         self.hash = self._chain = PROTOCOL.ljust(64, b"\0")
         self._key = b""  # In IK a key is mixed before anything is encrypted.
         self._nonce = 0
+
+    def copy(self) -> _SymmetricState:
+        twin = _SymmetricState()
+        twin.hash, twin._chain = self.hash, self._chain
+        twin._key, twin._nonce = self._key, self._nonce
+        return twin
 
     def mix_hash(self, data: bytes) -> None:
         self.hash = unkeyed_blake2b(self.hash + data)
@@ -177,7 +182,7 @@ class Handshake:
             raise RuntimeError("it is not this end's turn to read")
         if len(message) > MAX_MESSAGE:
             raise CryptoError("larger than a Noise message may be")
-        before = copy.copy(self._state), self._remote_ephemeral, self.remote_static
+        before = self._state.copy(), self._remote_ephemeral, self.remote_static
         try:
             payload = self._read(message)
         except BaseException:

@@ -25,6 +25,7 @@ from envelope.primitives import (
     CryptoError,
     H,
     hasher,
+    hmac_blake2b,
     is_ed25519_public,
     is_x25519_public,
     sign,
@@ -418,3 +419,15 @@ def test_argon2id_is_libsodiums_with_memory_in_kib(passes, memory_kib):
 
 def test_the_bindings_are_called_without_a_wrapper():
     assert sign is crypto_sign
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 64, 127, 128])
+def test_hmac_is_that_of_the_standard_library(size):
+    key = bytes(range(128))[:size]
+    for data in (b"", b"\x01", bytes(1000)):
+        assert hmac_blake2b(key, data) == hmac.digest(key, data, "blake2b")
+
+
+def test_a_key_of_hmac_that_would_have_to_be_hashed_is_a_bug():
+    with pytest.raises(AssertionError):
+        hmac_blake2b(bytes(129), b"")
