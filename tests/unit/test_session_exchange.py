@@ -662,8 +662,8 @@ def test_dates_are_looked_at_ten_times_a_second():
 
 def test_an_end_that_only_answers_never_asks():
     pair = Pair()
-    pair.bob.manager.pace = Pace.ANSWERS
-    assert pair.bob.manager.pace is Pace.ANSWERS
+    pair.bob.manager.attach(Pace.ANSWERS)
+    assert pair.bob.manager._end.pace is Pace.ANSWERS
     with pytest.raises(ValueError, match="only answers"):
         pair.bob.manager.send(b"x")
     assert pair.bob.manager.links == []
@@ -681,7 +681,7 @@ def test_an_end_that_only_answers_never_asks():
 
 def test_an_end_that_sends_in_turn_asks_first_where_its_session_is_late():
     pair = Pair()
-    pair.alice.manager.pace = Pace.ASKS
+    pair.alice.manager.attach(Pace.ASKS)
     pair.open()
     assert pair.alice.manager.send(b"") is not None
     pair.advance(121)

@@ -175,7 +175,7 @@ def test_what_can_be_shown():
     assert manager.identity is pair.alice.identity
     assert (manager.context, manager.to) == (CONTEXT, BOB.key_id)
     assert manager.policy == Policy()
-    assert manager.pace is Pace.FREE
+    assert manager._end.pace is Pace.FREE
 
 
 def test_a_refusal_of_another_layer_is_counted_as_the_senders():
