@@ -1,4 +1,4 @@
-"""The exchange of a pairing: two state machines, bytes in and bytes out (SPEC 19.6).
+"""The exchange of a pairing: two state machines, bytes in and bytes out (SPEC 19.1, 19.6).
 
 Rules of this file:
 

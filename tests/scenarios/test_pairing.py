@@ -1,4 +1,7 @@
-"""Pairing as stories: a guesser, a relay, a mirror, a thief, and two people who hesitate."""
+"""Pairing as stories: a guesser, a relay, a mirror, a thief, and two people who hesitate.
+
+What each of them gains is said in SPEC 19.10.
+"""
 
 from __future__ import annotations
 
