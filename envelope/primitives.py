@@ -34,7 +34,7 @@ __all__ = [
     "chacha_encrypt",
     "equal",
     "hasher",
-    "hmac_blake2b",
+    "hkdf_blake2b",
     "is_ed25519_public",
     "is_x25519_public",
     "random_bytes",
@@ -149,18 +149,38 @@ def unkeyed_blake2b(data: bytes) -> bytes:
     return hashlib.blake2b(data).digest()
 
 
-def hmac_blake2b(key: bytes, data: bytes) -> bytes:
-    """Return HMAC (RFC 2104) over BLAKE2b-512, as Noise uses it.
+def hkdf_blake2b(chain: bytes, shared: bytes) -> tuple[bytes, bytes]:
+    """Return the first two outputs of HKDF (RFC 5869) over BLAKE2b-512, as Noise uses it.
 
     Args:
-        key: at most 128 bytes; a longer one would be hashed first, and in Noise there is none.
-        data: any bytes.
+        chain: the key that the input is extracted with, at most 128 bytes; a longer one would
+            be hashed first, and in Noise there is none.
+        shared: the input.
+    """
+    inner, outer = _hmac_states(chain)
+    inner.update(shared)
+    outer.update(inner.digest())
+    # The key of both outputs is the same: its two states are made once.
+    inner, outer = _hmac_states(outer.digest())
+    again, last = inner.copy(), outer.copy()
+    inner.update(b"\x01")
+    outer.update(inner.digest())
+    first = outer.digest()
+    again.update(first + b"\x02")
+    last.update(again.digest())
+    return first, last.digest()
+
+
+def _hmac_states(key: bytes) -> tuple[Hasher, Hasher]:
+    """Return the inner and outer state of HMAC (RFC 2104) with this key.
+
+    By hand: the standard library's takes twice as long, and a handshake has thirty.
     """
     assert len(key) <= _BLOCK
-    # By hand: the standard library's takes twice as long, and a handshake has thirty.
     block = key.ljust(_BLOCK, b"\0")
-    inner = hashlib.blake2b(block.translate(_INNER_PAD) + data).digest()
-    return hashlib.blake2b(block.translate(_OUTER_PAD) + inner).digest()
+    return hashlib.blake2b(block.translate(_INNER_PAD)), hashlib.blake2b(
+        block.translate(_OUTER_PAD)
+    )
 
 
 def signing_keypair(seed: bytes) -> tuple[bytes, bytes]:

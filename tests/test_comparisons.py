@@ -32,7 +32,7 @@ PUBLIC_NAMES = {
     "signature_size", "public_key", "is_key", "on_key",
 }  # fmt: skip
 """Names with such a word that are sizes or travel in clear."""
-MAKERS = {"H", "_commit", "digest", "export", "hmac_blake2b", "x25519", "argon2id"}
+MAKERS = {"H", "_commit", "digest", "export", "hkdf_blake2b", "x25519", "argon2id"}
 """Calls whose result is a secret or a MAC, whatever it is named."""
 MEASURES = {"len", "type", "isinstance", "id", "bool"}
 """Calls that say nothing of the content."""
@@ -155,7 +155,7 @@ def test_the_commitment_is_compared_in_constant_time():
         "x = commitment[:16] == wire[:16]",
         "x = bytes(commitment) == wire",
         "x = _commit(a, b) == wire",
-        "x = hmac_blake2b(a, b) == wire",
+        "x = hkdf_blake2b(a, b) == wire",
         "x = H(32, label, key=a) == wire",
         "x = state.digest() == wire",
         "x = key_1 < key_2",

@@ -171,7 +171,10 @@ class Channel:
         head = data[: wire.DATA_HEAD]
         try:
             payload = chacha_decrypt(
-                data[wire.DATA_HEAD :], head + frames, _nonce(counter), self._receive_key
+                data[wire.DATA_HEAD :],
+                head + frames if frames else head,
+                _nonce(counter),
+                self._receive_key,
             )
         except CryptoError:
             raise UnsealError("not sealed in this session for these bound frames") from None

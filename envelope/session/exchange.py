@@ -36,6 +36,7 @@ from envelope.errors import (
 from envelope.identity import Identity
 from envelope.policy import Policy
 from envelope.replay import MemoryReplayStore
+from envelope.replay.window import MIN_SIZE
 from envelope.session import handshake, hint, wire
 from envelope.session.bucket import Bucket
 from envelope.session.channel import Channel, frames_of
@@ -266,7 +267,7 @@ class Exchange:
             raise PolicyError("crossed by an initiation of this end, which comes first")
         if not self._granted.setdefault(peer.key_id, Bucket()).take(now):
             raise PolicyError("more handshakes of this peer than are granted at once")
-        guard.mark(*place, full_at=limit, window=self._policy.window, expected=False)
+        guard.mark(*place, full_at=limit, window=MIN_SIZE, expected=False)
 
     def _take_response(self, data: bytes, now: int) -> None:
         link = self.tables.asked.get(wire.answered(data))

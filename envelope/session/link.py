@@ -55,7 +55,7 @@ class Link:
             is kept until there is a session.
         wait: how long it waits for its response, without what chance adds.
         repeat_at: when another takes its place.
-        staged: what waits for a session.
+        staged: what waits for a session. Of an idle link an empty tuple, which costs nothing.
         heard_at: when something authentic came last.
         owed_since: since when what was heard is unconfirmed.
         unanswered_since: since when what was sent is unanswered.
@@ -100,7 +100,7 @@ class Link:
         self.is_lost = False
         self.initiation: Initiation | None = None
         self.asked_at = self.asking_since = self.wait = self.repeat_at = 0
-        self.staged: deque[Staged] = deque()
+        self.staged: deque[Staged] | tuple[()] = ()
         self.heard_at = now
         self.owed_since = self.unanswered_since = self.wake_at = 0
 

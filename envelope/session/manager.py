@@ -319,10 +319,8 @@ class SessionManager:
         if type(data) is not bytes:
             data = as_bytes(data, "a message")
         size = len(data)
-        try:
-            hash(address)
-        except TypeError:
-            raise _unhashable() from None
+        if address.__class__ is not tuple or address:
+            _check_address(address)
         try:
             if bound != ():
                 bound = check_bound(bound)
@@ -339,7 +337,7 @@ class SessionManager:
             raise
         return None
 
-    def _take(  # noqa: C901 (the hot path: SPEC 18.8, in one function)
+    def _take(  # noqa: C901, PLR0912 (the hot path: SPEC 18.8, in one function)
         self, data: bytes, bound: tuple[bytes, ...], address: Address, now: int
     ) -> Message | None:
         """Take in a data message."""
@@ -352,10 +350,11 @@ class SessionManager:
                 raise MalformedError("a control message with bound frames")
         counter = high << 32 | low
         found = self._channels.get(session_id)
-        if found is None or now >= found[0].ends_at or counter >= REJECT_AFTER:
-            self._exchange.send_hint(data, address, now)
-            raise UnknownSessionError
+        if found is None:
+            raise self._unknown(data, address, now)
         channel, link = found
+        if now >= channel.ends_at or counter >= REJECT_AFTER:
+            raise self._unknown(data, address, now)
         peer = link.peer
         try:
             frames = b""
@@ -389,6 +388,11 @@ class SessionManager:
             0,
             SessionArrival(channel, link, counter, in_reply_to, self.context, bound, skipped),
         )
+
+    def _unknown(self, data: bytes, address: Address, now: int) -> UnknownSessionError:
+        """Tell the sender of a data message that it is of no session here."""
+        self._exchange.send_hint(data, address, now)
+        return UnknownSessionError()
 
     # Times.
 
@@ -461,6 +465,14 @@ class SessionManager:
     def __repr__(self) -> str:
         """Return where it speaks and with how many."""
         return f"<SessionManager in {self.context!r}, {len(self._channels)} sessions>"
+
+
+def _check_address(address: Address) -> None:
+    """Check that an address can name a link, before anything is changed for it."""
+    try:
+        hash(address)
+    except TypeError:
+        raise _unhashable() from None
 
 
 def _unhashable() -> UsageError:

@@ -16,7 +16,7 @@ from envelope.primitives import (
     CryptoError,
     chacha_decrypt,
     chacha_encrypt,
-    hmac_blake2b,
+    hkdf_blake2b,
     unkeyed_blake2b,
     x25519,
     x25519_public,
@@ -62,7 +62,7 @@ class _SymmetricState:
         self.hash = unkeyed_blake2b(self.hash + data)
 
     def mix_key(self, shared: bytes) -> None:
-        self._chain, key = _hkdf(self._chain, shared)
+        self._chain, key = hkdf_blake2b(self._chain, shared)
         self._key, self._nonce = key[:KEY_SIZE], 0
 
     def encrypt_and_hash(self, plaintext: bytes) -> bytes:
@@ -80,7 +80,7 @@ class _SymmetricState:
         return plaintext
 
     def split(self) -> tuple[bytes, bytes]:
-        first, second = _hkdf(self._chain, b"")
+        first, second = hkdf_blake2b(self._chain, b"")
         return first[:KEY_SIZE], second[:KEY_SIZE]
 
 
@@ -229,13 +229,6 @@ class Handshake:
 def nonce_of(counter: int) -> bytes:
     """Return ChaChaPoly's nonce of a counter (section 12.3): 4 zero bytes, 8 little-endian."""
     return bytes(4) + counter.to_bytes(8, "little")
-
-
-def _hkdf(chain: bytes, shared: bytes) -> tuple[bytes, bytes]:
-    """Return HKDF's two outputs, 64 bytes each (section 4.3)."""
-    key = hmac_blake2b(chain, shared)
-    first = hmac_blake2b(key, b"\x01")
-    return first, hmac_blake2b(key, first + b"\x02")
 
 
 def _cut(message: bytes, at: int, size: int) -> tuple[bytes, int]:

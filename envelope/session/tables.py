@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -162,13 +163,18 @@ class Tables:
 
     def stage(self, link: Link, staged: Staged) -> None:
         """Keep a message until there is a session, if ``has_room``."""
+        if not isinstance(link.staged, deque):
+            link.staged = deque()
         link.staged.append(staged)
         self.staged += 1
         self._staged_size += len(staged.payload)
 
     def unstage(self, link: Link) -> Staged:
         """Return the first message that is kept, and keep it no more."""
+        assert isinstance(link.staged, deque)
         staged = link.staged.popleft()
+        if not link.staged:
+            link.staged = ()
         self.staged -= 1
         self._staged_size -= len(staged.payload)
         return staged

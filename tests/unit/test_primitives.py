@@ -25,7 +25,7 @@ from envelope.primitives import (
     CryptoError,
     H,
     hasher,
-    hmac_blake2b,
+    hkdf_blake2b,
     is_ed25519_public,
     is_x25519_public,
     sign,
@@ -422,12 +422,17 @@ def test_the_bindings_are_called_without_a_wrapper():
 
 
 @pytest.mark.parametrize("size", [0, 1, 32, 64, 127, 128])
-def test_hmac_is_that_of_the_standard_library(size):
-    key = bytes(range(128))[:size]
-    for data in (b"", b"\x01", bytes(1000)):
-        assert hmac_blake2b(key, data) == hmac.digest(key, data, "blake2b")
+def test_hkdf_is_made_of_the_standard_librarys_hmac(size):
+    def by_hmac(key, data):
+        return hmac.digest(key, data, "blake2b")
+
+    chain = bytes(range(128))[:size]
+    for shared in (b"", b"\x01", bytes(1000)):
+        key = by_hmac(chain, shared)
+        first = by_hmac(key, b"\x01")
+        assert hkdf_blake2b(chain, shared) == (first, by_hmac(key, first + b"\x02"))
 
 
-def test_a_key_of_hmac_that_would_have_to_be_hashed_is_a_bug():
+def test_a_chain_of_hkdf_that_would_have_to_be_hashed_is_a_bug():
     with pytest.raises(AssertionError):
-        hmac_blake2b(bytes(129), b"")
+        hkdf_blake2b(bytes(129), b"")

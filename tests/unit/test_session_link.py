@@ -108,7 +108,7 @@ class TestGrant:
         for staged, since in (([STAGED], NOW), ([], 0)):
             one = link()
             one.ask(initiation(), 0)
-            one.staged.extend(staged)
+            one.staged = tuple(staged)
             one.grant(channel(), b"stream", 0)
             assert one.asking_since == since
 

@@ -63,8 +63,7 @@ def test_a_session_id_is_in_use_for_nothing_else():
 def test_what_ends_leaves_every_table_and_loses_its_keys(tables):
     link, other = with_session(tables), asking(tables, "other")
     channel = link.current
-    other.staged.append(Staged(b"x", (), 0, None))
-    tables.staged = 1
+    tables.stage(other, Staged(b"x", (), 0, None))
     for one in (link, other):
         tables.end(one, "why")
     assert tables.channels == tables.asked == tables.links == tables.by_peer == {}
