@@ -110,8 +110,8 @@ class Window:
         return int(f"{ascending:0{self.size}b}"[::-1], 2)
 
     def holes(self, first: int) -> int:
-        """Return how many sequences in the window, from ``first`` (>= 0) to top, are missing."""
-        lowest = max(first, self.top - self.size + 1)
+        """Return how many sequences in the window, from ``first`` to top, are missing."""
+        lowest = max(first, self.top - self.size + 1, 0)
         span = self.top - lowest + 1
         if span <= 0:
             return 0

@@ -23,6 +23,12 @@ const LABELS = [
   "env1-streams",
   "env1-message",
   "env1-hint",
+  "env1-pair-run",
+  "env1-pair-code",
+  "env1-pair-key",
+  "env1-pair-proof",
+  "env1-pair-dh",
+  "env1-pair-print",
 ];
 
 const PADDED = new Map(
