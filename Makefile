@@ -96,6 +96,7 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	$(BIN)/python benchmarks/replay.py --write docs/performance.md
 	$(BIN)/python benchmarks/scaling.py --write docs/guides/scaling.md
 	$(BIN)/python benchmarks/zeromq.py --write docs/performance.md
+	$(BIN)/python benchmarks/sessions.py --write docs/performance.md
 
 bench-peers: $(PEERS)/.stamp ## what a message costs here and with every peer, side by side in one run
 	PYTHONPATH=benchmarks $(PEERS)/bin/python -m peers --write docs/performance.md $(ARGS)
