@@ -50,6 +50,7 @@ from envelope.trust import Peer, TrustStore
 _log = logging.getLogger("envelope.session")
 _CONTROL: Final = b""
 _MAX_LOST: Final = 1024
+_NEVER: Final = 2**63
 _AHEAD: Final = clocks.SECOND
 """How far a stamp may be ahead of the clock, to be later than the one before: less than the
 usual ``max_future``."""
@@ -122,6 +123,9 @@ class Exchange:
         self._max_age = clocks.microseconds(end.policy.max_age)
         self._max_future = clocks.microseconds(end.policy.max_future)
         self._stamp = 0
+        self._looked_at = 0
+        self._ends_at = _NEVER
+        """When the validity of the first peer ends that was asked for."""
         self._stream = Stream(
             end.identity._stream_hedge,  # noqa: SLF001 (one package, one secret)
             now=end.clock(),
@@ -365,8 +369,18 @@ class Exchange:
     # Whom it believes.
 
     def look(self) -> None:
-        """End the links of peers that may not speak any more."""
-        self.snapshot = self._end.trust.current(self._watch.now())
+        """End the links of peers that may not speak any more.
+
+        Costs nothing while the peers are the same and no date of theirs has come.
+        """
+        wall = self._watch.now()
+        snapshot = self._end.trust.current(wall)
+        is_same = snapshot is self.snapshot and self._looked_at <= wall < self._ends_at
+        self._looked_at = wall
+        if is_same:
+            return
+        self.snapshot = snapshot
+        self._ends_at = _NEVER
         for key_id in list(self.tables.by_peer):
             try:
                 peer = self.peer(key_id)
@@ -387,6 +401,7 @@ class Exchange:
         wall = self._watch.now()
         if not (peer.is_valid(wall) and peer.allows_context(self._end.context)):
             raise NotTrustedError(reasons.not_trusted(peer, self._end.context, wall))
+        self._ends_at = min(self._ends_at, peer.ends)
         return peer
 
     def name_of(self, key_id: bytes) -> str | None:
