@@ -8,7 +8,7 @@ from support import World
 from whisper import End, answering, asking, exchange, manager
 
 from envelope.errors import RequestRefusedError, UsageError
-from envelope.zeromq.frames import SYNC
+from envelope.zeromq.frames import CHALLENGE, DONE, SYNC
 
 
 @pytest.fixture
@@ -329,3 +329,34 @@ def test_what_waits_for_a_session_is_what_a_close_drops(world):
     one.send(b"2")
     assert one.seam.drop_waiting() == 2
     assert not one.seam.unsent
+
+
+def test_a_request_of_the_session_before_does_not_fail_with_the_one_of_now(world, ends):
+    one, other = ends
+    before, _ = one.ask(b"slow")
+    world.clock.advance(121)
+    exchange(one, other, one.send(b"new keys, please"))
+    now, out = one.ask(b"quick")
+    assert before.stream != now.stream
+    world.clock.advance(1)
+    one.hear(*answering(world).hear(*out))
+    assert isinstance(now.error, RequestRefusedError)
+    assert not before.is_over
+
+
+def test_a_message_that_comes_again_and_has_no_reply_gets_none(ends):
+    one, other = ends
+    _, out = one.ask(b"first")
+    other.hear(*out)
+    other.reply()
+    data = one.send(b"no request")
+    assert other.hear(*data) == other.hear(*data) == []
+    assert other.codes == ["replayed"]
+
+
+@pytest.mark.parametrize("label", [CHALLENGE, DONE])
+def test_what_envelopes_say_to_each_other_means_nothing_in_a_session(ends, label):
+    one, other = ends
+    data = one.manager.send(b"", bound=(label,))
+    assert other.hear([label, data]) == []
+    assert not other.seam.ready
