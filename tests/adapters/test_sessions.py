@@ -328,6 +328,25 @@ def test_a_close_that_lingers_waits_for_the_session(world, serve, plain):
     assert server.seen == [b"the last word"]
 
 
+def test_with_asyncio_a_close_that_lingers_waits_for_the_session_too(world, serve, plain):
+    server = serve(zmq.ROUTER)
+
+    async def talk():
+        client = aio.SecureSocket(
+            plain(zmq.DEALER, zmq.asyncio.Socket),
+            session=manager(world, world.alice, to=world.bob.public),
+        )
+        client.socket.connect(server.where)
+        await client.send(b"the last word")
+        await client.aclose(linger=5000)
+
+    asyncio.run(talk())
+    end = time.monotonic() + 5
+    while not server.seen and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server.seen == [b"the last word"]
+
+
 def test_asyncio_repeats_its_initiation_by_a_timer(world, plain, serve):
     """The peer comes late, and what was lost before it came is said again."""
 
