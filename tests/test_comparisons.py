@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+import envelope
 from envelope import primitives
 
-ROOT = Path(__file__).parent.parent
+# The package that is tested: beside the tests, or installed.
+ROOT = Path(envelope.__file__).parent.parent
 MODULES = sorted((ROOT / "envelope").rglob("*.py"))
 
 SECRET_WORDS = {
