@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import envelope
+
 ROOT = Path(__file__).parents[2]
 PLAN = tomllib.loads((ROOT / "tests/mutation/plan.toml").read_text(encoding="utf-8"))
 SURVIVORS = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text(encoding="utf-8"))
@@ -14,7 +16,7 @@ SURVIVORS = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text(enc
 
 def source(module):
     """Return a module's text with every run of blanks as one."""
-    path = ROOT / "envelope" / (module.replace(".", "/") + ".py")
+    path = Path(envelope.__file__).parent / (module.replace(".", "/") + ".py")
     return " ".join(path.read_text(encoding="utf-8").split())
 
 
