@@ -118,9 +118,9 @@ fuzz: $(FUZZ)/.stamp ## every parser under atheris, MINUTES=10 in all; fails on 
 
 soak: $(DEV)/.stamp ## 200 kills, minutes of chaos, long properties: no replay gets in
 	bash .ci/redis
-	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q tests/scenarios/test_kills.py
-	ENVELOPE_CHAOS=180 $(BIN)/python -m pytest -q tests/scenarios/test_chaos.py
-	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout 7200 \
+	ENVELOPE_ROUNDS=200 $(BIN)/python -m pytest -q -o faulthandler_timeout=7200 tests/scenarios/test_kills.py
+	ENVELOPE_CHAOS=180 $(BIN)/python -m pytest -q -o faulthandler_timeout=7200 tests/scenarios/test_chaos.py
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q --timeout 7200 -o faulthandler_timeout=7200 \
 	  tests/property/test_durable.py tests/property/test_shared.py
 
 picture: $(RUN)/.stamp ## draw docs/demo.svg anew
