@@ -232,31 +232,31 @@ def _scan(packed: bytes) -> None:
     size = len(packed)
     at = 0
     owed = 1
-    open_: list[list[Any]] = [[1, False]]  # elements to come, and whether a map's
-    while open_:
-        level = open_[-1]
-        if not level[0]:
-            open_.pop()
+    left, is_map = 1, False  # elements to come of the container at hand
+    outer: list[tuple[int, bool]] = []
+    while left or outer:
+        if not left:
+            left, is_map = outer.pop()
             continue
         if at >= size:
             raise MalformedError(_NOT_AN_OBJECT)
         what, count, width = _TABLE[packed[at]]
-        is_key = level[1] and not level[0] & 1
-        if what == _REFUSED or (is_key and what != _STR):
+        if what == _REFUSED or (is_map and what != _STR and not left & 1):
             raise MalformedError("a map key that is not a str, or a type that is not allowed")
-        level[0] -= 1
+        left -= 1
         owed -= 1
         at += 1 + width
         if width:
             count = int.from_bytes(packed[at - width : at], "big")
-        if what in (_ARRAY, _MAP):
-            elements = 2 * count if what == _MAP else count
-            owed += elements
-            if len(open_) > MAX_DEPTH:
-                raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
-            open_.append([elements, what == _MAP])
-        else:
+        if what > _MAP:
             at += count
+        else:
+            if len(outer) >= MAX_DEPTH:
+                raise MalformedError(f"nested deeper than {MAX_DEPTH} levels")
+            outer.append((left, is_map))
+            is_map = what == _MAP
+            left = count << is_map
+            owed += left
         if owed > size - at:
             raise MalformedError("announces more than it holds")
     if at != size:

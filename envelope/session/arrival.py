@@ -21,10 +21,9 @@ class SessionArrival:
     """
 
     __slots__ = (
-        "_began_at",
+        "_channel",
         "_counter",
         "_in_reply_to",
-        "_stream",
         "bound",
         "context",
         "link",
@@ -43,8 +42,7 @@ class SessionArrival:
         bound: tuple[bytes, ...],
         skipped: int,
     ) -> None:
-        self._stream = channel.their_stream
-        self._began_at = channel.began_at
+        self._channel = channel
         self._counter = counter
         self._in_reply_to = in_reply_to
         self.link = link
@@ -63,9 +61,9 @@ class SessionArrival:
             flags=0 if reply is None else wire.REPLY,
             recipients=1,
             sender=self.sender.key_id,
-            stream=self._stream,
+            stream=self._channel.their_stream,
             sequence=self._counter,
-            sent_at=self._began_at,
+            sent_at=self._channel.began_at,
             in_reply_to=reply,
             key_block=0,
             body=wire.DATA_HEAD,
@@ -74,4 +72,4 @@ class SessionArrival:
     def identify(self, index: int) -> bytes:
         """Return the message id (SPEC 18.6); a session has no bundles, so the index is 0."""
         assert index == 0
-        return message_id(self._stream, self._counter)
+        return message_id(self._channel.their_stream, self._counter)

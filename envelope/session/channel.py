@@ -25,6 +25,7 @@ _nonce = struct.Struct("<4xQ").pack
 _u32 = struct.Struct(">I").pack
 _u64 = struct.Struct(">Q").pack
 _STREAM_SIZE: Final = 16
+_HEAD: Final = wire.DATA_HEAD
 _MESSAGE = hasher(b"env1-message")
 _STARTS: Final = {flags: wire.start(wire.DATA, flags) for flags in (0, wire.REPLY, wire.CONTROL)}
 
@@ -163,28 +164,25 @@ class Channel:
             UnsealError: not sealed by the other end for this place.
         """
         window = self.window
-        if counter <= window.top:
-            if counter + window.size <= window.top:
+        top = window.top
+        if counter <= top:
+            if counter + window.size <= top:
                 raise TooOldError("behind the window of its session")
             if window.has(counter):
                 raise ReplayedError
-        head = data[: wire.DATA_HEAD]
+        head = data[:_HEAD]
         try:
             payload = chacha_decrypt(
-                data[wire.DATA_HEAD :],
-                head + frames if frames else head,
-                _nonce(counter),
-                self._receive_key,
+                data[_HEAD:], head + frames if frames else head, _nonce(counter), self._receive_key
             )
         except CryptoError:
             raise UnsealError("not sealed in this session for these bound frames") from None
         self.accepted += 1
-        if counter < window.top:
-            self.late += 1
-            window.add(counter)
-            return payload, 0
         skipped = window.add(counter)
-        self.skipped += skipped
+        if counter < top:
+            self.late += 1
+        elif skipped:
+            self.skipped += skipped
         return payload, skipped
 
     def forget(self) -> None:

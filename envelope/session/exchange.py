@@ -136,6 +136,7 @@ class Exchange:
         self._heard = MemoryReplayStore(
             first_life=True, max_future=end.policy.max_future, clock=end.clock
         )
+        self._statics = handshake.Statics(end.identity)
         self._granted: dict[bytes, Bucket] = {}
         self._hints = Bucket()
 
@@ -154,6 +155,7 @@ class Exchange:
             offer,
             ephemeral=self._random(32),
             now=now,
+            statics=self._statics,
         )
         link.ask(initiation, self._random(1)[0])
         self.tables.asked[offer.session_id] = link
@@ -217,7 +219,12 @@ class Exchange:
             if responder != self._end.identity.key_id:
                 raise NotAddressedError
             request = handshake.Request(
-                self._end.identity, peer.public, self._end.ctx, data, self._random(32)
+                self._end.identity,
+                peer.public,
+                self._end.ctx,
+                data,
+                self._random(32),
+                self._statics,
             )
         except RejectedError as error:
             _note(error, initiator)
@@ -379,6 +386,8 @@ class Exchange:
         self._looked_at = wall
         if is_same:
             return
+        if snapshot is not self.snapshot:
+            self._statics.forget()
         self.snapshot = snapshot
         self._ends_at = _NEVER
         for key_id in list(self.tables.by_peer):

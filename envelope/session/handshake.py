@@ -6,17 +6,53 @@ handed in. Whether a peer may ask at all, and what becomes of its session, is no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from envelope.errors import UnsealError
 from envelope.identity import Identity, PublicIdentity
-from envelope.primitives import CryptoError, H
+from envelope.primitives import CryptoError, H, x25519
 from envelope.session import wire
 from envelope.session.noise import KEY_SIZE, Handshake, Keys
 from envelope.session.wire import Grant, Offer
 
 _PROLOGUE: Final = 64
+
+
+class Statics:
+    """What this end's static key comes to with those of its peers: ss of Noise, kept.
+
+    It is the same in each handshake, and a fifth of what one costs. Whoever has it has one of
+    the two secrets, or was given it by who has; so it is kept like them, in memory alone.
+    """
+
+    __slots__ = ("_known", "_secret")
+
+    def __init__(self, identity: Identity) -> None:
+        self._secret = identity._x_secret  # noqa: SLF001 (one package, one secret)
+        self._known: dict[bytes, bytes] = {}
+
+    def of(self, peer: PublicIdentity) -> Callable[[bytes], bytes]:
+        """Return ss by static key, kept if that is the peer's: anyone can show another."""
+        expected = peer.public[32:]
+
+        def shared(public: bytes) -> bytes:
+            if public != expected:
+                return x25519(self._secret, public)
+            if peer.key_id not in self._known:
+                self._known[peer.key_id] = x25519(self._secret, public)
+            return self._known[peer.key_id]
+
+        return shared
+
+    def forget(self) -> None:
+        """Drop all: the peers may be others now."""
+        self._known.clear()
+
+    def __repr__(self) -> str:
+        """Return how many, and no secret."""
+        return f"<Statics of {len(self._known)} peers>"
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +98,7 @@ def begin(  # noqa: PLR0913 (whom, where, what, when, by which randomness)
     *,
     ephemeral: bytes,
     now: int,
+    statics: Statics | None = None,
 ) -> Initiation:
     """Make an initiation.
 
@@ -72,6 +109,7 @@ def begin(  # noqa: PLR0913 (whom, where, what, when, by which randomness)
         offer: session id and stamp.
         ephemeral: 32 fresh random bytes.
         now: monotonic microseconds.
+        statics: of this end, with what is known already.
     """
     head = wire.start(wire.INITIATION) + identity.key_id + peer.key_id
     noise = Handshake(
@@ -80,6 +118,7 @@ def begin(  # noqa: PLR0913 (whom, where, what, when, by which randomness)
         ephemeral=ephemeral,
         prologue=_prologue(ctx, identity.public, peer, head),
         remote_static=peer.public[32:],
+        shared=None if statics is None else statics.of(peer),
     )
     message = noise.write(offer.encode())
     return Initiation(offer.session_id, now, message[:KEY_SIZE], head + message, noise)
@@ -95,8 +134,14 @@ class Request:
 
     __slots__ = ("_noise", "ephemeral", "offer")
 
-    def __init__(
-        self, identity: Identity, peer: PublicIdentity, ctx: bytes, data: bytes, ephemeral: bytes
+    def __init__(  # noqa: PLR0913, PLR0917 (who, from whom, where, what, by which randomness)
+        self,
+        identity: Identity,
+        peer: PublicIdentity,
+        ctx: bytes,
+        data: bytes,
+        ephemeral: bytes,
+        statics: Statics | None = None,
     ) -> None:
         """Read it.
 
@@ -106,6 +151,7 @@ class Request:
             ctx: CTX of the context without bound frames.
             data: the message, of the size that it must have.
             ephemeral: 32 fresh random bytes, for the response.
+            statics: of this end, with what is known already.
 
         Raises:
             UnsealError: it was not written by that peer, for this end and context.
@@ -118,6 +164,7 @@ class Request:
             ephemeral=ephemeral,
             prologue=_prologue(ctx, peer, identity.public, head),
             remote_static=None,
+            shared=None if statics is None else statics.of(peer),
         )
         try:
             payload = self._noise.read(message)

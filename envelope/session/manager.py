@@ -44,6 +44,7 @@ from envelope.session.channel import frames_of, message_id
 from envelope.session.exchange import Datagram, End, Exchange, Pace
 from envelope.session.link import Address, Link, OnSealed, Staged
 from envelope.session.timing import REJECT_AFTER, REKEY_AFTER, Times, Timing
+from envelope.session.wire import CONTROL, DATA_START, OVERHEAD, read_data
 from envelope.stats import Stats, Tally
 from envelope.trust import Peer, TrustStore
 from envelope.wire import ID_SIZE
@@ -201,7 +202,9 @@ class SessionManager:
         # Two processes with one key and one counter would use a nonce twice.
         if process.life() != self._life:
             self._begin_again()
-        now = self._now()
+        now = self._monotonic()
+        if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
+            self._look(now)
         try:
             link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
         except TypeError:
@@ -209,7 +212,7 @@ class SessionManager:
         if type(payload) is not bytes:
             raise UsageError(f"payload is bytes, not {type(payload).__name__}; encode it first")
         frames, flags = b"", 0
-        size = len(payload) + wire.OVERHEAD + ID_SIZE
+        size = len(payload) + OVERHEAD + ID_SIZE
         if bound != ():
             bound = check_bound(bound)
             check_bound_count(bound)
@@ -315,7 +318,9 @@ class SessionManager:
         """
         if process.life() != self._life:
             self._begin_again()
-        now = self._now()
+        now = self._monotonic()
+        if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
+            self._look(now)
         if type(data) is not bytes:
             data = as_bytes(data, "a message")
         size = len(data)
@@ -329,7 +334,7 @@ class SessionManager:
                     raise TooLargeError(f"more than {MAX_BOUND_FRAMES} bound frames")
             if size > self._max_size:
                 raise TooLargeError(f"{size} bytes, larger than {self._max_size} bytes")
-            if data[:5] == wire.DATA_START:
+            if data[:5] == DATA_START:
                 return self._take(data, bound, address, now)
             self._exchange.handle(data, bound, address, now)
         except RejectedError as error:
@@ -341,12 +346,12 @@ class SessionManager:
         self, data: bytes, bound: tuple[bytes, ...], address: Address, now: int
     ) -> Message | None:
         """Take in a data message."""
-        if len(data) < wire.OVERHEAD:
+        if len(data) < OVERHEAD:
             raise MalformedError("shorter than the shortest message of a session")
-        flags, high, low, session_id = wire.read_data(data)
+        flags, high, low, session_id = read_data(data)
         if flags:
             wire.check_flags(flags, len(data))
-            if bound and flags == wire.CONTROL:
+            if bound and flags == CONTROL:
                 raise MalformedError("a control message with bound frames")
         counter = high << 32 | low
         found = self._channels.get(session_id)
@@ -358,7 +363,7 @@ class SessionManager:
         peer = link.peer
         try:
             frames = b""
-            if flags != wire.CONTROL and (bound or peer.topics):
+            if flags != CONTROL and (bound or peer.topics):
                 if not peer.allows_topic(bound):
                     raise NotTrustedError(f"{peer.name!r} may not send on this topic")
                 frames = frames_of(bound)
@@ -376,7 +381,7 @@ class SessionManager:
             self._exchange.found(link, now)
         in_reply_to = None
         if flags:
-            if flags == wire.CONTROL:
+            if flags == CONTROL:
                 return None
             in_reply_to, payload = payload[:ID_SIZE], payload[ID_SIZE:]
         link.owed_since = link.owed_since or now
@@ -410,12 +415,19 @@ class SessionManager:
             self._tables.schedule(link, now)
 
     def _now(self) -> int:
-        """Return the monotonic clock, after a look at what may have changed since."""
+        """Return the monotonic clock, after a look at what may have changed since.
+
+        It stands in line where each message passes: there a call would show.
+        """
         now = self._monotonic()
         if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
-            self._look_at = now + _LOOK
-            self._exchange.look()
+            self._look(now)
         return now
+
+    def _look(self, now: int) -> None:
+        """Look at whom to believe still."""
+        self._look_at = now + _LOOK
+        self._exchange.look()
 
     def monotonic(self) -> int:
         """Return the reading of the clock that ``next_tick`` is by, microseconds."""
@@ -426,9 +438,9 @@ class SessionManager:
 
         Nothing is verified: it finds what was said to a message that comes again.
         """
-        if len(data) < wire.OVERHEAD or data[:5] != wire.DATA_START:
+        if len(data) < OVERHEAD or data[:5] != DATA_START:
             return None
-        _, high, low, session_id = wire.read_data(data)
+        _, high, low, session_id = read_data(data)
         found = self._channels.get(session_id)
         return None if found is None else message_id(found[0].their_stream, high << 32 | low)
 

@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from envelope.primitives import (
@@ -99,13 +100,14 @@ class Handshake:
         "_public",
         "_remote_ephemeral",
         "_secret",
+        "_shared",
         "_state",
         "_step",
         "keys",
         "remote_static",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what Noise calls the parameters of a handshake)
         self,
         *,
         secret: bytes,
@@ -113,6 +115,7 @@ class Handshake:
         ephemeral: bytes,
         prologue: bytes,
         remote_static: bytes | None,
+        shared: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """Begin.
 
@@ -124,6 +127,8 @@ class Handshake:
             prologue: what both ends agree on without saying it; else they do not agree on
                 anything.
             remote_static: of an initiator: the responder's X25519 key. None: respond.
+            shared: returns what ``secret`` and another end's static key come to, ss, which is
+                the same in each handshake; None: calculate it.
         """
         self._is_initiator = remote_static is not None
         self._secret = secret
@@ -131,6 +136,7 @@ class Handshake:
         self._ephemeral = ephemeral
         self._remote_ephemeral = b""
         self._step = 0
+        self._shared = shared
         self.remote_static = remote_static
         self.keys: Keys | None = None
         self._state = _SymmetricState()
@@ -211,6 +217,8 @@ class Handshake:
         ours, theirs = (first, second) if self._is_initiator else (second, first)
         remote = self._remote_ephemeral if theirs == "e" else self.remote_static
         assert remote is not None
+        if word == "ss" and self._shared is not None:
+            return self._shared(remote)
         return x25519(self._ephemeral if ours == "e" else self._secret, remote)
 
     def _go_on(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from support import flip, identity
 
+from envelope import primitives
 from envelope.binding import context_digest
 from envelope.errors import MalformedError, UnsealError
 from envelope.primitives import CryptoError, H
 from envelope.session import handshake, wire
-from envelope.session.handshake import Request, begin
+from envelope.session.handshake import Request, Statics, begin
 from envelope.session.noise import Handshake
 from envelope.session.wire import Grant, Offer
 
@@ -20,12 +21,25 @@ GRANT = Grant(b"r" * 8, 1_800_000_000_000_001, b"u" * 16)
 ONE, TWO = b"1" * 32, b"2" * 32
 
 
-def initiation(offer=OFFER, *, sender=ALICE, to=BOB.public, ctx=CTX):
-    return begin(sender, to, ctx, offer, ephemeral=ONE, now=5)
+def initiation(offer=OFFER, *, sender=ALICE, to=BOB.public, ctx=CTX, statics=None):
+    return begin(sender, to, ctx, offer, ephemeral=ONE, now=5, statics=statics)
 
 
-def request(data, *, receiver=BOB, sender=ALICE.public, ctx=CTX):
-    return Request(receiver, sender, ctx, data, TWO)
+def request(data, *, receiver=BOB, sender=ALICE.public, ctx=CTX, statics=None):
+    return Request(receiver, sender, ctx, data, TWO, statics)
+
+
+@pytest.fixture
+def multiplied(monkeypatch):
+    """Return the keys that statics were calculated with, as they come."""
+    keys = []
+
+    def x25519(secret, public):
+        keys.append(public)
+        return primitives.x25519(secret, public)
+
+    monkeypatch.setattr(handshake, "x25519", x25519)
+    return keys
 
 
 def test_sizes_and_heads_are_those_of_the_specification():
@@ -140,6 +154,56 @@ def test_another_static_key_than_that_of_the_key_id_is_refused():
     )
     with pytest.raises(UnsealError, match="another key"):
         request(head + noise.write(OFFER.encode()))
+
+
+def test_what_is_kept_of_static_keys_changes_no_byte_and_is_calculated_once(multiplied):
+    here, there = Statics(ALICE), Statics(BOB)
+    for _ in range(3):
+        kept, plain = initiation(statics=here), initiation()
+        assert kept.data == plain.data
+        answer, keys = request(kept.data, statics=there).grant(GRANT)
+        assert (answer, keys) == request(plain.data).grant(GRANT)
+        assert kept.finish(answer) == plain.finish(answer)
+    assert multiplied == [BOB.public.public[32:], ALICE.public.public[32:]]
+
+
+def test_of_each_peer_something_else_is_kept(multiplied):
+    statics = Statics(ALICE)
+    for peer in (BOB, CAROL) * 2:
+        answer, _ = request(initiation(to=peer.public, statics=statics).data, receiver=peer).grant(
+            GRANT
+        )
+        assert answer
+    assert multiplied == [peer.public.public[32:] for peer in (BOB, CAROL)]
+
+
+@pytest.mark.audit("A12", "A18")
+def test_of_a_static_key_that_is_no_peers_nothing_is_kept(multiplied):
+    statics = Statics(BOB)
+    head = initiation().data[:38]
+    noise = Handshake(
+        secret=CAROL._x_secret,
+        public=CAROL.public.public[32:],
+        ephemeral=ONE,
+        prologue=handshake._prologue(CTX, ALICE.public, BOB.public, head),
+        remote_static=BOB.public.public[32:],
+    )
+    forged = head + noise.write(OFFER.encode())
+    for _ in range(2):
+        with pytest.raises(UnsealError, match="another key"):
+            request(forged, statics=statics)
+    assert multiplied == [CAROL.public.public[32:]] * 2
+    assert repr(statics) == "<Statics of 0 peers>"
+    request(initiation().data, statics=statics)
+    assert repr(statics) == "<Statics of 1 peers>"
+
+
+def test_what_is_kept_is_dropped_when_it_is_said(multiplied):
+    statics = Statics(ALICE)
+    initiation(statics=statics)
+    statics.forget()
+    initiation(statics=statics)
+    assert multiplied == [BOB.public.public[32:]] * 2
 
 
 @pytest.mark.audit("C10")
