@@ -161,9 +161,7 @@ class Paths:
 
         def make() -> Work:
             opener = self.opener()
-            return lambda count: [
-                [message.payload for message in opener.open_bundle(one)] for one in data[:count]
-            ]
+            return lambda count: [opener.open_bundle(one).payloads for one in data[:count]]
 
         return make
 

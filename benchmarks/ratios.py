@@ -206,7 +206,7 @@ class Bench:
 
         def reader() -> Callable[[bytes], object]:
             opener = self.opener()
-            return lambda data: [message.payload for message in opener.open_bundle(data)]
+            return lambda data: opener.open_bundle(data).payloads
 
         opening = afresh(reader, lambda: list(map(sealer.seal_bundle, bundles)))
         yield Row(

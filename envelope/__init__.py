@@ -16,7 +16,7 @@ from envelope.errors import (
 from envelope.fleet import Fleet
 from envelope.identity import Identity, PublicIdentity
 from envelope.member import Member
-from envelope.message import Message, message_id, recipients_of
+from envelope.message import Bundle, Message, message_id, recipients_of
 from envelope.node import Node
 from envelope.opener import Opener
 from envelope.policy import Policy
@@ -27,6 +27,7 @@ from envelope.trust import Peer, TrustStore
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bundle",
     "EnvelopeError",
     "Fleet",
     "Identity",

@@ -1,4 +1,4 @@
-"""What an opener, or a session, hands out: a payload and where it provably comes from.
+"""What an opener, or a session, hands out: payloads and where they provably come from.
 
 Rules of this file: a Message exists only for what passed every check. Printing one shows
 no payload.
@@ -6,8 +6,10 @@ no payload.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, overload
 
 from envelope import codec, wire
 from envelope.binding import body_digest
@@ -246,3 +248,55 @@ class Message:
             f"<Message {len(self._payload)} bytes from {self.sender.name!r},"
             f" stream {self.stream.hex()}, sequence {self.sequence}>"
         )
+
+
+class Bundle(Sequence[Message]):
+    """The messages of one envelope, in order; one if it is no bundle. Immutable; safe to share.
+
+    Its payloads are at hand at once. Its messages are made when the first of them is asked
+    for, so whoever needs the payloads alone does not pay for them.
+    """
+
+    __slots__ = ("_arrival", "_messages", "_payloads")
+
+    def __init__(self, payloads: list[bytes], arrival: Origin) -> None:
+        """Made by an opener only; the list is its own from now on."""
+        self._payloads = payloads
+        self._arrival = arrival
+        self._messages: list[Message] | None = None
+
+    @property
+    def payloads(self) -> tuple[bytes, ...]:
+        """The payloads of its messages."""
+        return tuple(self._payloads)
+
+    @property
+    def sender(self) -> Peer:
+        """The peer whose key signed all of them."""
+        return self._arrival.sender
+
+    def _all(self) -> list[Message]:
+        # Of two threads that come at once each makes them, and one list stays.
+        if self._messages is None:
+            counts, shared = itertools.count(), itertools.repeat(self._arrival)
+            self._messages = list(map(Message, self._payloads, counts, shared))
+        return self._messages
+
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    @overload
+    def __getitem__(self, at: int) -> Message: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Message]: ...
+
+    def __getitem__(self, at: int | slice) -> Message | list[Message]:
+        return self._all()[at]
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        """Return how many and from whom, without a payload."""
+        return f"<Bundle of {len(self._payloads)} from {self.sender.name!r}>"

@@ -32,9 +32,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 from collections.abc import Collection, Sequence
-from typing import Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from envelope import clock as clocks
 from envelope import codec, keyblock, reasons, wire
@@ -55,7 +54,7 @@ from envelope.errors import (
     UsageError,
 )
 from envelope.identity import Identity
-from envelope.message import Arrival, Message
+from envelope.message import Arrival, Bundle, Message
 from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
 from envelope.replay import Batch, Mark, MemoryReplayStore, ReplayGuard, ReplayStore
@@ -88,7 +87,9 @@ plain tuple: it is made for every envelope."""
 _Read = tuple[list[bytes], bytes | None, bytes | None]
 """Payloads, the place of the AEAD key in the cache, the AEAD key; None if the body is it."""
 _NOTHING: Final[_Read] = ([], None, None)
-_PENDING: Final[list[Message]] = []
+_Delivered = tuple[list[bytes], Arrival]
+"""Payloads, and what they share."""
+_PENDING: Any = None
 """Holds a place among results."""
 
 
@@ -215,7 +216,8 @@ class Opener:
             data = as_bytes(data, "an envelope")
         try:
             asking = None if in_reply_to is None else _asking(in_reply_to, asked)
-            return self._deliver(self._check(data, bound, asking, 0))[0]
+            payloads, arrival = self._deliver(self._check(data, bound, asking, 0))
+            return Message(payloads[0], 0, arrival)
         except RejectedError as error:
             self._tally.refuse(error, self._name_of, data)
             raise
@@ -227,7 +229,7 @@ class Opener:
         bound: Sequence[bytes] = (),
         in_reply_to: bytes | None = None,
         asked: Collection[bytes] | None = None,
-    ) -> list[Message]:
+    ) -> Bundle:
         """Open one envelope that may be a bundle (SPEC 9).
 
         Args:
@@ -237,7 +239,8 @@ class Opener:
             asked: as in ``open``.
 
         Returns:
-            Its messages, in order; one if it is no bundle.
+            Its messages, in order; one if it is no bundle. Whoever needs their payloads
+            alone takes ``payloads`` of it, which makes no messages.
 
         Raises:
             RejectedError: as in ``open``; a bundle is delivered whole or not at all.
@@ -247,14 +250,14 @@ class Opener:
             data = as_bytes(data, "an envelope")
         try:
             asking = None if in_reply_to is None else _asking(in_reply_to, asked)
-            return self._deliver(self._check(data, bound, asking, BUNDLE))
+            return Bundle(*self._deliver(self._check(data, bound, asking, BUNDLE)))
         except RejectedError as error:
             self._tally.refuse(error, self._name_of, data)
             raise
 
     def open_each(
         self, arrivals: Sequence[Sequence[bytes]], *, workers: int = 1
-    ) -> list[list[Message] | RejectedError]:
+    ) -> list[Bundle | RejectedError]:
         """Open several envelopes, each on its own; one round trip to a shared store.
 
         For whoever has a batch at hand, and a replay store that waits for a network or
@@ -282,7 +285,7 @@ class Opener:
             raise UsageError("an arrival has at least one frame, the envelope")
         if type(workers) is not int or workers < 1:
             raise UsageError("workers is a number of threads, 1 or more")
-        results: list[list[Message] | RejectedError] = []
+        results: list[Bundle | RejectedError] = []
         held: dict[ReplayGuard, _Held] = {}
         for index, judged in enumerate(work_off(self._judge, arrivals, workers)):
             if isinstance(judged, RejectedError):
@@ -307,7 +310,7 @@ class Opener:
                     result.verified = True
                     results[index] = self._refused(result, arrivals[index][-1])
                 else:
-                    results[index] = self._hand_over(verified, read, result)
+                    results[index] = Bundle(*self._hand_over(verified, read, result))
         return results
 
     def _judge(self, frames: Sequence[bytes]) -> tuple[_Verified, _Read | None] | RejectedError:
@@ -383,7 +386,9 @@ class Opener:
         """
         try:
             asking = Asking(check_message_id(in_reply_to), asked, since)
-            message = self._deliver(self._check(as_bytes(data, "an envelope"), bound, asking, 0))[0]
+            checked = self._check(as_bytes(data, "an envelope"), bound, asking, 0)
+            payloads, arrival = self._deliver(checked)
+            message = Message(payloads[0], 0, arrival)
         except RejectedError as error:
             self._tally.refuse(error, self._name_of, data)
             raise
@@ -505,7 +510,7 @@ class Opener:
             raise BadSignatureError from None
         return sender, header_of(fields), bound, own, head, bind_digest, body, digest, now
 
-    def _deliver(self, verified: _Verified) -> list[Message]:
+    def _deliver(self, verified: _Verified) -> _Delivered:
         """Steps 9 to 12 of SPEC 7.2."""
         sender, header, now = verified[0], verified[1], verified[8]
         # The first that is known of a sender: its signature. From here on it is counted.
@@ -556,7 +561,7 @@ class Opener:
             raise
         return [body], cache_key, aead_key
 
-    def _hand_over(self, verified: _Verified, read: _Read | None, skipped: int) -> list[Message]:
+    def _hand_over(self, verified: _Verified, read: _Read | None, skipped: int) -> _Delivered:
         """Step 12 of SPEC 7.2: caches, counters, delivery."""
         sender, header, bound, _, head, _, body, digest, _ = verified
         payloads, cache_key, aead_key = ([body], None, None) if read is None else read
@@ -565,10 +570,7 @@ class Opener:
         ):
             self._senders.remember(sender, bound, cache_key, aead_key)
         self._tally.accept(sender.tally or self._senders.meet(sender), len(payloads))
-        arrival = Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
-        if len(payloads) == 1:  # The usual case, without the frame of a comprehension.
-            return [Message(payloads[0], 0, arrival)]
-        return list(map(Message, payloads, itertools.count(), itertools.repeat(arrival)))
+        return payloads, Arrival(sender.peer, header, self.context, bound, skipped, head, digest)
 
     def _check_by_challenge(
         self, origin: bytes, sent_at: int, now: int, asking: Asking | None

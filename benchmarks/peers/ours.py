@@ -41,9 +41,9 @@ def one(opener: Opener) -> Callable[[bytes], bytes]:
     return lambda data: opener.open(data).payload
 
 
-def many(opener: Opener) -> Callable[[bytes], list[bytes]]:
+def many(opener: Opener) -> Callable[[bytes], tuple[bytes, ...]]:
     """Return how to read a bundle."""
-    return lambda data: [message.payload for message in opener.open_bundle(data)]
+    return lambda data: opener.open_bundle(data).payloads
 
 
 def way(name: str, recipients: int, each: int = 1) -> Way:

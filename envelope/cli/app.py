@@ -195,12 +195,13 @@ def open_(  # noqa: PLR0913 (one argument for each option)
         opener = party.node.opener(context, policy=policy)
     if bundle:
         messages = opener.open_bundle(data, bound=_frames(bound))
-        result = b"".join(base64.b64encode(message.payload) + b"\n" for message in messages)
+        first = messages[0]
+        result = b"".join(base64.b64encode(payload) + b"\n" for payload in messages.payloads)
     else:
-        messages = [opener.open(data, bound=_frames(bound))]
-        result = messages[0].payload
+        first = opener.open(data, bound=_frames(bound))
+        result = first.payload
     streams.write(result)
-    streams.say(_origin(messages[0]))
+    streams.say(_origin(first))
     if party.node is None:
         streams.say("replay memory: this run only; another run opens the same envelope again")
 

@@ -50,7 +50,7 @@ from envelope.zeromq.frames import (
 from envelope.zeromq.outgoing import Outgoing
 from envelope.zeromq.requests import MAX_CHALLENGES, Replies, Request, Requests
 
-Result = list[Message] | RejectedError
+Result = Sequence[Message] | RejectedError
 
 _NOT_FRESH: Final = (StaleError, FutureError, BeforeStartError)
 _MARKED: Final = (ReplayedError, TooOldError)
@@ -204,6 +204,7 @@ class Dialogue:
         """Open one message, and change nothing here."""
         opener = self._opener
         assert opener is not None
+        messages: Sequence[Message]
         try:
             try:
                 route, bound, data = wire.split(frames, self._pattern)
@@ -252,7 +253,7 @@ class Dialogue:
             return PolicyError("a challenge to what is no request in flight; see sync()")
         return None
 
-    def sort(self, messages: list[Message]) -> bool:
+    def sort(self, messages: Sequence[Message]) -> bool:
         """Take in what was opened; return whether it is for the application."""
         first = messages[0]
         label = first.bound[-1] if first.bound and first.bound[-1] in LABELS else None

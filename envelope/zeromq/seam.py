@@ -371,21 +371,21 @@ class Seam:
         self.ready.append(deque(messages))
         return True
 
-    def _misplaced(self, messages: list[Message]) -> PolicyError:
+    def _misplaced(self, messages: Sequence[Message]) -> PolicyError:
         """Refuse a control message where there is no dialogue (SPEC 16.4)."""
         assert self._opener is not None
         error = PolicyError("a control message, where nobody asks and nobody answers")
         self._opener.refuse(error, messages[0])
         return error
 
-    def judge(self, arrivals: list[Frames]) -> list[Result]:
+    def judge(self, arrivals: list[Frames]) -> Sequence[Result]:
         """Open arrivals in one go; changes nothing of the seam. May run in a thread."""
         if self.dialogue is not None:
             return [self.dialogue.judge(frames) for frames in arrivals]
         assert self._opener is not None
         return self._opener.open_each(arrivals)
 
-    def settle(self, arrivals: list[Frames], results: list[Result], *, strict: bool) -> bool:
+    def settle(self, arrivals: list[Frames], results: Sequence[Result], *, strict: bool) -> bool:
         """Put what became of all that was ``pending`` where it belongs; see ``open``."""
         self.pending = []
         refusals: list[RejectedError] = []

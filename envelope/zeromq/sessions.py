@@ -38,7 +38,7 @@ from envelope.zeromq import frames as wire
 from envelope.zeromq.frames import LABELS, PATTERNS, SYNC, Frames, Route, Topic
 from envelope.zeromq.requests import Replies, Request, Requests
 
-Result = list[Message] | RejectedError
+Result = Sequence[Message] | RejectedError
 
 _PACES: Final[dict[int, Pace]] = {zmq.REQ: Pace.ASKS, zmq.REP: Pace.ANSWERS}
 _SUPPORTED: Final = (zmq.DEALER, zmq.ROUTER, zmq.PAIR, zmq.REQ, zmq.REP)
@@ -313,7 +313,7 @@ class SessionDialogue:
         else:
             self.gather()
 
-    def sort(self, messages: list[Message]) -> bool:
+    def sort(self, messages: Sequence[Message]) -> bool:
         """Take in what was opened; return whether it is for the application."""
         message = messages[0]
         label = message.bound[-1] if message.bound and message.bound[-1] in LABELS else None

@@ -7,6 +7,7 @@ whoever remembers it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from nacl import bindings as sodium
@@ -108,7 +109,7 @@ def _check_each(how: int, envelope: bytes, expected: str | list[bytes]) -> None:
         assert isinstance(second, ReplayedError)
 
 
-def _open(opener: Opener, how: int, envelope: bytes) -> list[Message]:
+def _open(opener: Opener, how: int, envelope: bytes) -> Sequence[Message]:
     reply = REQUEST if how & 2 else None
     bound = BOUNDS[how >> 2 & 3]
     if how & 1:
@@ -116,7 +117,7 @@ def _open(opener: Opener, how: int, envelope: bytes) -> list[Message]:
     return [opener.open(envelope, bound=bound, in_reply_to=reply)]
 
 
-def _check_signed(messages: list[Message], how: int, envelope: bytes) -> None:
+def _check_signed(messages: Sequence[Message], how: int, envelope: bytes) -> None:
     """Check that what was delivered is what its sender signed."""
     parts = decode(envelope)
     first = messages[0]
@@ -136,7 +137,7 @@ def _check_signed(messages: list[Message], how: int, envelope: bytes) -> None:
     assert (first.sent_at, first.in_reply_to or b"") == (parts.sent_at, parts.in_reply_to)
 
 
-def _check_warm(opener: Opener, how: int, envelope: bytes, messages: list[Message]) -> None:
+def _check_warm(opener: Opener, how: int, envelope: bytes, messages: Sequence[Message]) -> None:
     """Check that caches change nothing: the memory forgets, the caches do not."""
     for sender in opener._senders._met[1].values():  # noqa: SLF001 (only the memory is lost)
         sender.guard._entries.clear()  # type: ignore[attr-defined]  # noqa: SLF001

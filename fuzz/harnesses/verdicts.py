@@ -6,6 +6,7 @@ one that moves the clock, and the envelope.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from vectors.reference import Peer as ReferencePeer
@@ -13,7 +14,7 @@ from vectors.reference_opener import Policy as ReferencePolicy
 from vectors.reference_opener import Receiver, Refused
 from vectors.world import ALICE, BOB, CAROL, NOW, SECOND
 
-from envelope import Identity, Opener, Peer, Policy, PublicIdentity, TrustStore
+from envelope import Identity, Message, Opener, Peer, Policy, PublicIdentity, TrustStore
 from envelope.errors import RejectedError
 from envelope.replay import MemoryReplayStore
 from fuzz.envelopes import BOUNDS, CONTEXT, REQUEST, VALID, change_envelope
@@ -102,6 +103,7 @@ class _Both:
             verdict = "ok"
         except Refused as refused:
             expected, verdict = [], refused.code
+        opened: Sequence[Message]
         try:
             if bundle:
                 opened = self.opener.open_bundle(data, bound=bound, in_reply_to=reply)

@@ -70,6 +70,38 @@ class TestMessage:
         assert {message.sequence for message in messages} == {1}
         assert {message.topic for message in messages} == {b"t"}
 
+    def test_of_a_bundle_the_payloads_are_at_hand_and_the_messages_stay_the_same(self, world):
+        payloads = (b"a", b"", b"c")
+        bundle = world.opener().open_bundle(world.sealer().seal_bundle(list(payloads)))
+        assert bundle.payloads == payloads
+        assert len(bundle) == 3
+        assert bundle.sender.name == "alice"
+        assert bundle[1] is bundle[1]
+        assert list(bundle) == [bundle[0], bundle[1], bundle[2]] == bundle[:]
+        assert bundle[-1].payload == b"c"
+        assert bundle.payloads == payloads
+        with pytest.raises(IndexError):
+            bundle[3]
+
+    def test_one_envelope_is_a_bundle_of_one(self, world):
+        bundle = world.opener().open_bundle(world.sealer().seal(b"x"))
+        assert bundle.payloads == (b"x",)
+        assert [message.payload for message in bundle] == [b"x"]
+
+    @pytest.mark.audit("K5", "E3")
+    def test_printing_a_bundle_shows_no_payload(self, world):
+        bundle = world.opener().open_bundle(world.sealer().seal_bundle([b"secret"] * 2))
+        assert repr(bundle) == str(bundle) == "<Bundle of 2 from 'alice'>"
+
+    def test_a_bundle_takes_nothing_in(self, world):
+        bundle = world.opener().open_bundle(world.sealer().seal_bundle([b"a", b"b"]))
+        with pytest.raises(AttributeError):
+            bundle.payloads = ()
+        with pytest.raises(AttributeError):
+            bundle.append(b"c")
+        with pytest.raises(TypeError):
+            bundle[0] = bundle[1]
+
     @pytest.mark.audit("K5", "E3")
     def test_printing_it_shows_no_payload(self, world):
         sealer = world.sealer(to=[BOB.public])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import START, World
 
+from envelope import Bundle
 from envelope.errors import RejectedError, StoreUnavailableError, UsageError
 from envelope.replay import MemoryReplayStore, SQLiteReplayStore
 
@@ -122,7 +123,7 @@ def test_what_are_no_arrivals_is_refused_before_anything_is_opened(arrivals):
     if isinstance(arrivals, list):
         with pytest.raises(UsageError):
             opener.open_each([good, *arrivals])
-    assert isinstance(opener.open_each([good])[0], list)
+    assert isinstance(opener.open_each([good])[0], Bundle)
 
 
 def test_a_refusal_keeps_no_frames_of_the_way_it_came():
