@@ -148,10 +148,10 @@ def _take(
     elif is_packed:
         got = 0
         while got < count:
-            messages = secure.recv_bundle()
-            for message in messages:
-                _payload = message.payload
-            got += len(messages)
+            payloads = secure.recv_bundle().payloads
+            for _payload in payloads:
+                pass
+            got += len(payloads)
     else:
         for _ in range(count):
             _payload = secure.recv().payload

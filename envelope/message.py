@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, Self, overload
 
 from envelope import codec, wire
 from envelope.binding import body_digest
@@ -264,6 +264,13 @@ class Bundle(Sequence[Message]):
         self._payloads = payloads
         self._arrival = arrival
         self._messages: list[Message] | None = None
+
+    @classmethod
+    def of(cls, messages: list[Message]) -> Self:
+        """Return these messages of one arrival, at least one, as what they came by."""
+        bundle = cls([message.payload for message in messages], messages[0].arrival)
+        bundle._messages = messages
+        return bundle
 
     @property
     def payloads(self) -> tuple[bytes, ...]:

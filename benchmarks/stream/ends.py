@@ -51,7 +51,7 @@ class Inlet(Protocol):
             zmq.Again: too long a silence.
         """
 
-    def receive_bundle(self) -> list[bytes]:
+    def receive_bundle(self) -> Sequence[bytes]:
         """Return payloads that came together, where ``takes_bundles``."""
 
     def poll(self, milliseconds: int) -> bool:
@@ -100,7 +100,7 @@ class PlainInlet:
         self._recv()
         return self._recv()
 
-    def receive_bundle(self) -> list[bytes]:
+    def receive_bundle(self) -> Sequence[bytes]:
         """Return one."""
         return [self.receive()]
 
@@ -143,9 +143,9 @@ class SecureInlet:
         """Return the next payload."""
         return self._secure.recv().payload
 
-    def receive_bundle(self) -> list[bytes]:
+    def receive_bundle(self) -> Sequence[bytes]:
         """Return the payloads of the next envelope."""
-        return [message.payload for message in self._secure.recv_bundle()]
+        return self._secure.recv_bundle().payloads
 
     def poll(self, milliseconds: int) -> bool:
         """Tell whether something is there within a time."""
@@ -185,7 +185,7 @@ class DtlsInlet:
         """Return the next payload."""
         return without_topic(self._channel.unwrap(self._socket.recv()))
 
-    def receive_bundle(self) -> list[bytes]:
+    def receive_bundle(self) -> Sequence[bytes]:
         """Return one."""
         return [self.receive()]
 

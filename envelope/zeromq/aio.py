@@ -23,7 +23,7 @@ import zmq.asyncio
 
 from envelope import clock, codec
 from envelope.errors import EnvelopeError, RequestTimeoutError, StoreUnavailableError, UsageError
-from envelope.message import Message
+from envelope.message import Bundle, Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.session import SessionManager
@@ -309,11 +309,11 @@ class SecureSocket:
             await self._receive(self._patience(flags), strict=strict)
         return self._seam.take()
 
-    async def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
+    async def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> Bundle:
         """Receive one envelope; see ``envelope.zeromq.SecureSocket.recv_bundle``."""
         if not self._seam.ready:
             if self._seam.type == zmq.REQ:
-                return [await self._recv_asked(flags, strict=strict)]
+                return Bundle.of([await self._recv_asked(flags, strict=strict)])
             await self._receive(self._patience(flags), strict=strict)
         return self._seam.take_bundle()
 

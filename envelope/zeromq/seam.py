@@ -25,7 +25,7 @@ from envelope.errors import (
     StoreUnavailableError,
     UsageError,
 )
-from envelope.message import Message
+from envelope.message import Bundle, Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.session import SessionManager
@@ -150,7 +150,7 @@ class Seam:
         self.is_simple = (
             opener is not None and self.dialogue is None and not opener.replay.is_remote
         )
-        self.ready: deque[deque[Message]] = deque()
+        self.ready: deque[Sequence[Message]] = deque()
         self.pending: list[Frames] = []
 
     # Sending.
@@ -327,6 +327,8 @@ class Seam:
     def take(self) -> Message:
         """Hand out the next message that is ready."""
         messages = self.ready[0]
+        if type(messages) is not deque:
+            messages = self.ready[0] = deque(messages)
         message = messages.popleft()
         if not messages:
             self.ready.popleft()
@@ -334,9 +336,10 @@ class Seam:
             self.dialogue.hand_over(message)
         return message
 
-    def take_bundle(self) -> list[Message]:
+    def take_bundle(self) -> Bundle:
         """Hand out what is left of the next envelope that is ready."""
-        messages = list(self.ready.popleft())
+        left = self.ready.popleft()
+        messages = left if isinstance(left, Bundle) else Bundle.of(list(left))
         if self.dialogue is not None:
             self.dialogue.hand_over(messages[0])
         return messages
@@ -368,7 +371,7 @@ class Seam:
         if len(frames) > 1 and frames[-2] in LABELS:
             self._report(self._misplaced(messages), strict=strict)
             return False
-        self.ready.append(deque(messages))
+        self.ready.append(messages)
         return True
 
     def _misplaced(self, messages: Sequence[Message]) -> PolicyError:
@@ -404,7 +407,7 @@ class Seam:
             elif result:  # What was about sessions alone is nothing that a caller waits for.
                 passed = True
                 if self.dialogue is None or self.dialogue.sort(result):
-                    self.ready.append(deque(result))
+                    self.ready.append(result)
         # Last: what a callback raises loses no message.
         for refusal in refusals:
             self._report(refusal, strict=strict)

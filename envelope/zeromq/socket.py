@@ -22,7 +22,7 @@ from envelope.errors import (
     StoreUnavailableError,
     UsageError,
 )
-from envelope.message import Message
+from envelope.message import Bundle, Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
 from envelope.session import SessionManager
@@ -362,15 +362,18 @@ class SecureSocket:
             patience.refuse()
         self._receive(patience, strict=False)
 
-    def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> list[Message]:
+    def recv_bundle(self, flags: int = 0, *, strict: bool = False) -> Bundle:
         """Receive all messages of the next envelope that passes every check.
+
+        Of a bundle that ``recv`` began, those that are left. Whoever needs their payloads
+        alone takes ``payloads`` of it, which makes no messages.
 
         Raises:
             The same as ``recv``.
         """
         if not self._seam.ready:
             if self._seam.type == zmq.REQ:
-                return [self._recv_asked(flags, strict=strict)]
+                return Bundle.of([self._recv_asked(flags, strict=strict)])
             self._receive(self._patience(flags), strict=strict)
         return self._seam.take_bundle()
 

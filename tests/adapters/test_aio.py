@@ -8,6 +8,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from envelope import Bundle
 from envelope.errors import StoreUnavailableError
 from envelope.replay import MemoryReplayStore
 from envelope.zeromq import SecureSocket, aio
@@ -57,7 +58,7 @@ def test_a_receive_that_is_cancelled_at_any_moment_loses_nothing(ends, receive, 
             bob.socket.rcvtimeo = 1_000
             got = await getattr(bob, receive)()
             bob.socket.rcvtimeo = timeout
-        got = got[0] if isinstance(got, list) else got
+        got = got[0] if isinstance(got, Bundle) else got
         assert (got if isinstance(got, int) else got.object()) == number
 
     async def story() -> None:

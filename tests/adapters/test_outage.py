@@ -7,6 +7,7 @@ import zmq
 from forge import Forgery
 from support import identity
 
+from envelope import Bundle
 from envelope.errors import StoreUnavailableError
 from envelope.replay import ReplayStore
 
@@ -53,7 +54,7 @@ def test_it_raises_and_the_message_is_offered_again(scene, store, receive, stric
         with pytest.raises(StoreUnavailableError):
             receive(strict=strict)
     got = receive(zmq.NOBLOCK, strict=strict)
-    got = got[0] if isinstance(got, list) else got
+    got = got[0] if isinstance(got, Bundle) else got
     assert (got if isinstance(got, str) else got.object()) == "good"
     assert scene.bob.stats.refused == {"store_unavailable": 2}
     assert scene.bob.stats.accepted == 1
