@@ -43,12 +43,12 @@ from envelope.zeromq.frames import (
     LABELS,
     SYNC,
     Frames,
-    Pattern,
     Route,
     Topic,
 )
 from envelope.zeromq.outgoing import Outgoing
 from envelope.zeromq.requests import MAX_CHALLENGES, Replies, Request, Requests
+from envelope.zeromq.turns import Turns
 
 Result = Sequence[Message] | RejectedError
 
@@ -56,7 +56,7 @@ _NOT_FRESH: Final = (StaleError, FutureError, BeforeStartError)
 _MARKED: Final = (ReplayedError, TooOldError)
 
 
-class Dialogue:
+class Dialogue(Turns):
     """The requests that one socket sends and answers. Not thread-safe.
 
     Attributes:
@@ -64,8 +64,7 @@ class Dialogue:
     """
 
     def __init__(self, socket_type: int, out: Outgoing, opener: Opener | None) -> None:
-        self._type = socket_type
-        self._pattern: Pattern = wire.PATTERNS[socket_type]
+        super().__init__(socket_type)
         self._out = out
         self._opener = opener
         self._requests = Requests()
@@ -75,7 +74,6 @@ class Dialogue:
         self._max_age = 0 if opener is None else clock.microseconds(opener.policy.max_age)
         if opener is not None and not opener.replay.is_remote and self._may_answer():
             self._challenges = Challenges(self._max_age)
-        self._owed: Message | None = None
         self.outbox: deque[Frames] = deque()
 
     def _may_answer(self) -> bool:
@@ -134,15 +132,6 @@ class Dialogue:
         """Wait no more for a request's reply."""
         self._requests.end(request)
 
-    def route(self, route: Sequence[bytes] | None) -> Route:
-        """Return what stands before a message that is no reply.
-
-        Raises:
-            UsageError: as ``frames.as_route``.
-        """
-        before = wire.as_route(route, is_needed=self._type == zmq.ROUTER)
-        return (b"",) if self._type == zmq.DEALER else before
-
     def _sealer(self, route: Route, to: Peer | None = None) -> Sealer:
         return self._out.by_route(route if self._type == zmq.ROUTER else (), to)
 
@@ -158,23 +147,6 @@ class Dialogue:
 
     # As an answerer.
 
-    def hand_over(self, message: Message) -> None:
-        """Note that a message is the application's now."""
-        if self._type == zmq.REP:
-            self._owed = message
-
-    def give_up(self) -> Frames | None:
-        """Return what a REP sends for a message that nobody replied to, or None."""
-        if self._owed is None:
-            return None
-        self._owed = None
-        return [b""]
-
-    @property
-    def owed(self) -> Message | None:
-        """Of a REP: the message that waits for its reply."""
-        return self._owed
-
     def reply(self, message: Message, payload: bytes, topic: Topic) -> Frames:
         """Return the reply to a message, and keep it for whoever asks again.
 
@@ -185,13 +157,12 @@ class Dialogue:
             raise UsageError("reply to a Message that this socket received")
         if not self._may_answer():
             raise UsageError("replies need a sealer on a REP, ROUTER, DEALER or PAIR socket")
-        if self._type == zmq.REP and message is not self._owed:
-            raise UsageError("a REP replies once, to the message that it received last")
+        self._check_turn(message)
         name = wire.as_topic(topic)
         frames = self._answer(message, () if name is None else (name,), payload)
         assert self._opener is not None
         self._replies.keep(message, frames, self._opener.monotonic())
-        self._owed = None
+        self.owed = None
         return [*message.route, *frames]
 
     def _answer(self, message: Message, bound: tuple[bytes, ...], payload: bytes) -> Frames:

@@ -35,8 +35,9 @@ from envelope.session.link import Address
 from envelope.session.wire import is_initiation
 from envelope.trust import Peer
 from envelope.zeromq import frames as wire
-from envelope.zeromq.frames import LABELS, PATTERNS, SYNC, Frames, Route, Topic
+from envelope.zeromq.frames import LABELS, SYNC, Frames, Route, Topic
 from envelope.zeromq.requests import Replies, Request, Requests
+from envelope.zeromq.turns import Turns
 
 Result = Sequence[Message] | RejectedError
 
@@ -61,7 +62,7 @@ class SessionRequest(Request):
         self.frames: Frames = []
 
 
-class SessionDialogue:
+class SessionDialogue(Turns):
     """What one socket says and hears by sessions. Not thread-safe.
 
     Attributes:
@@ -76,13 +77,11 @@ class SessionDialogue:
                 f"sessions need two ends that speak, and {zmq.SocketType(socket_type).name} "
                 "sockets do not; they carry envelopes"
             )
-        self._type = socket_type
-        self._pattern = PATTERNS[socket_type]
+        super().__init__(socket_type)
         self.manager = manager
         manager.attach(_PACES.get(socket_type, Pace.FREE))
         self._requests = Requests()
         self._replies = Replies()
-        self._owed: Message | None = None
         self.outbox: deque[Frames] = deque()
         self.unsent = unsent
 
@@ -97,15 +96,6 @@ class SessionDialogue:
         data = self.manager.send(payload, bound=bound, address=self._address(before), to=to)
         self.gather()
         return None if data is None else [*before, *bound, data]
-
-    def route(self, route: Sequence[bytes] | None) -> Route:
-        """Return what stands before a message that is no reply.
-
-        Raises:
-            UsageError: as ``frames.as_route``.
-        """
-        before = wire.as_route(route, is_needed=self._type == zmq.ROUTER)
-        return (b"",) if self._type == zmq.DEALER else before
 
     def _address(self, route: Route) -> Address:
         return route if self._type == zmq.ROUTER else ()
@@ -223,23 +213,6 @@ class SessionDialogue:
 
     # As an answerer.
 
-    def hand_over(self, message: Message) -> None:
-        """Note that a message is the application's now."""
-        if self._type == zmq.REP:
-            self._owed = message
-
-    def give_up(self) -> Frames | None:
-        """Return what a REP sends for a message that nobody replied to, or None."""
-        if self._owed is None:
-            return None
-        self._owed = None
-        return [b""]
-
-    @property
-    def owed(self) -> Message | None:
-        """Of a REP: the message that waits for its reply."""
-        return self._owed
-
     def reply(self, message: Message, payload: bytes, topic: Topic) -> Frames | None:
         """Return the reply to a message, and keep it for whoever asks again.
 
@@ -252,11 +225,10 @@ class SessionDialogue:
             raise UsageError("reply to a Message that this socket received")
         if not self._pattern.answers:
             raise UsageError("a REQ does not reply")
-        if self._type == zmq.REP and message is not self._owed:
-            raise UsageError("a REP replies once, to the message that it received last")
+        self._check_turn(message)
         name = wire.as_topic(topic)
         frames = self._answer(message, () if name is None else (name,), payload)
-        self._owed = None
+        self.owed = None
         return frames
 
     def _answer(self, message: Message, bound: tuple[bytes, ...], payload: bytes) -> Frames | None:
