@@ -68,7 +68,7 @@ def raw_fork() -> int:
 
 
 def in_child(
-    work: Callable[[], Any], *, fork: Callable[[], int] = os.fork, seconds: int = 10
+    work: Callable[[], Any], *, fork: Callable[[], int] = os.fork, seconds: int = 60
 ) -> Any:
     """Return what ``work`` returns in a forked child.
 

@@ -38,6 +38,8 @@ from envelope.zeromq.socket import (
     RETRY_MS,
     check_retry,
     dialogue_of,
+    has_reply,
+    next_wait,
     prepare,
     report_dropped,
     result_of,
@@ -595,12 +597,15 @@ class SecureSocket:
             try:
                 ahead = tick.left()
             except zmq.Again:
-                tick = Patience(retry)
-                frames = dialogue_of(self._seam).again(request)
-                if frames is not None:
-                    with contextlib.suppress(zmq.ZMQError):
-                        self._send_now(frames)
-                continue
+                if not has_reply(self.socket):
+                    retry = next_wait(self._seam.type, retry)
+                    tick = Patience(retry)
+                    frames = dialogue_of(self._seam).again(request)
+                    if frames is not None:
+                        with contextlib.suppress(zmq.ZMQError):
+                            self._send_now(frames)
+                    continue
+                ahead = 0
             try:
                 await self._turn(lambda: request.is_over, patience, ahead, strict=strict)
             except StoreUnavailableError:

@@ -38,6 +38,8 @@ _log = logging.getLogger("envelope.zeromq")
 
 RETRY_MS: Final = 1000
 """How often a request is sent again by default: a lost one costs a second."""
+_MOST_WAIT_MS: Final = 30_000
+"""Between two tries of a REQ, at most, unless the first waited longer."""
 _PAUSE_MS: Final = 50
 """Between two questions to a replay store that cannot answer."""
 _ZERO_COPY: Final = 262_144
@@ -511,7 +513,8 @@ class SecureSocket:
             topic: as in ``send``.
             timeout: milliseconds, -1 for no end; by default the socket's RCVTIMEO. If the
                 receiver dies, perhaps nothing else ends the wait.
-            retry: milliseconds from one try to the next, at least 1.
+            retry: milliseconds from one try to the next, at least 1. A REQ waits twice as
+                long each time, up to 30 seconds, for it hears what answers its last try alone.
             idempotent: executing it twice does no harm: it is then repeated also to a
                 receiver that has lost its memory.
             route: as in ``send``.
@@ -657,12 +660,15 @@ class SecureSocket:
                 try:
                     ahead = tick.left()
                 except zmq.Again:
-                    tick = Patience(retry)
-                    frames = dialogue_of(self._seam).again(request)
-                    if frames is not None:
-                        with contextlib.suppress(zmq.ZMQError):
-                            self._transmit(frames, zmq.NOBLOCK)
-                    continue
+                    if not has_reply(self.socket):
+                        retry = next_wait(self._seam.type, retry)
+                        tick = Patience(retry)
+                        frames = dialogue_of(self._seam).again(request)
+                        if frames is not None:
+                            with contextlib.suppress(zmq.ZMQError):
+                                self._transmit(frames, zmq.NOBLOCK)
+                        continue
+                    ahead = 0
                 left = patience.left()
                 if not self._wait(ahead if left is None else min(left, ahead or left)):
                     continue
@@ -768,6 +774,20 @@ def dialogue_of(seam: Seam) -> AnyDialogue:
     if seam.dialogue is None:
         raise UsageError("requests and replies need a REQ, REP, DEALER, ROUTER or PAIR socket")
     return seam.dialogue
+
+
+def has_reply(socket: zmq.Socket[Any]) -> bool:
+    """Tell whether a REQ has got something, which it would drop if it sent again now."""
+    return socket.get(zmq.TYPE) == zmq.REQ and bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def next_wait(kind: int, waited: int) -> int:
+    """Return how long the next try of a request waits, after one that waited so many milliseconds.
+
+    A REQ hears what answers its last try alone: if it always tried again before that is there,
+    it would hear nothing.
+    """
+    return min(2 * waited, max(waited, _MOST_WAIT_MS)) if kind == zmq.REQ else waited
 
 
 def check_retry(retry: int) -> None:
