@@ -1,6 +1,7 @@
 """Sessions: key exchange for two ends that can both speak (SPEC 18)."""
 
-from envelope.session.exchange import Datagram, Pace
+from envelope.session.end import Pace
+from envelope.session.exchange import Datagram
 from envelope.session.manager import SessionManager
 from envelope.session.timing import Timing
 

@@ -9,16 +9,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from envelope import clock as clocks
 from envelope import reasons
-from envelope.clock import Clock
 from envelope.errors import (
     BadSignatureError,
     FutureError,
@@ -33,19 +29,16 @@ from envelope.errors import (
     UnknownSenderError,
     UnknownSessionError,
 )
-from envelope.identity import Identity
-from envelope.policy import Policy
 from envelope.replay import MemoryReplayStore
 from envelope.replay.window import MIN_SIZE
 from envelope.session import handshake, hint, wire
 from envelope.session.bucket import Bucket
 from envelope.session.channel import Channel, frames_of
+from envelope.session.end import End, Pace
 from envelope.session.link import Address, Link
 from envelope.session.tables import Tables
-from envelope.session.timing import Times
-from envelope.stats import Tally
 from envelope.stream import Stream
-from envelope.trust import Peer, TrustStore
+from envelope.trust import Peer
 
 _log = logging.getLogger("envelope.session")
 _CONTROL: Final = b""
@@ -54,17 +47,6 @@ _NEVER: Final = 2**63
 _AHEAD: Final = clocks.SECOND
 """How far a stamp may be ahead of the clock, to be later than the one before: less than the
 usual ``max_future``."""
-
-
-class Pace(enum.Enum):
-    """Who may speak when, on what carries the sessions (SPEC 18.13)."""
-
-    FREE = "free"
-    ASKS = "asks"
-    """This end sends one message and waits for one. So it asks before it sends, and confirms
-    and doubts nothing by itself: that would take the place of an answer."""
-    ANSWERS = "answers"
-    """This end sends one message for each that it got, and none by itself."""
 
 
 class Datagram(NamedTuple):
@@ -79,24 +61,6 @@ class Datagram(NamedTuple):
     address: Address
     bound: tuple[bytes, ...]
     data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """What one end is and may do, which does not change while it lives."""
-
-    identity: Identity
-    trust: TrustStore
-    context: str
-    ctx: bytes
-    """CTX of the context without bound frames."""
-    policy: Policy
-    times: Times
-    clock: Clock
-    watch: clocks.HighWater
-    random: Callable[[int], bytes]
-    tally: Tally
-    pace: Pace = Pace.FREE
 
 
 class Exchange:

@@ -10,7 +10,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NoReturn
@@ -20,10 +19,8 @@ from envelope.arguments import (
     as_bytes,
     check_bound,
     check_bound_count,
-    check_context,
     check_message_id,
 )
-from envelope.binding import context_digest
 from envelope.clock import Clock
 from envelope.errors import (
     MalformedError,
@@ -41,11 +38,12 @@ from envelope.primitives import random_bytes
 from envelope.session import wire
 from envelope.session.arrival import SessionArrival
 from envelope.session.channel import frames_of, message_id
-from envelope.session.exchange import Datagram, End, Exchange, Pace
+from envelope.session.end import End, Pace
+from envelope.session.exchange import Datagram, Exchange
 from envelope.session.link import Address, Link, OnSealed, Staged
-from envelope.session.timing import REJECT_AFTER, REKEY_AFTER, Times, Timing
+from envelope.session.timing import REJECT_AFTER, REKEY_AFTER, Timing
 from envelope.session.wire import CONTROL, DATA_START, OVERHEAD, read_data
-from envelope.stats import Stats, Tally
+from envelope.stats import Stats
 from envelope.trust import Peer, TrustStore
 from envelope.wire import ID_SIZE
 
@@ -99,37 +97,24 @@ class SessionManager:
         Raises:
             UsageError: an argument that cannot be used.
         """
-        if not isinstance(identity, Identity):
-            raise UsageError("identity is an Identity")
-        if not isinstance(trust, TrustStore):
-            raise UsageError("trust is a TrustStore")
-        if policy is not None and not isinstance(policy, Policy):
-            raise UsageError("policy is a Policy")
-        if policy is not None and policy.max_size < wire.LARGEST:
-            raise UsageError(f"max_size is at least {wire.LARGEST} for sessions")
-        if timing is not None and not isinstance(timing, Timing):
-            raise UsageError("timing is a Timing")
-        encoded = check_context(context)
+        self._end = End.of(
+            identity,
+            trust,
+            context=context,
+            policy=policy,
+            timing=timing,
+            clock=clock,
+            monotonic=monotonic,
+            random=random,
+        )
         self.identity = identity
         self.context = context
         self.trust = trust
         self.to: bytes | None = None if to is None else _key_id(to)
-        self.policy = Policy() if policy is None else policy
+        self.policy = self._end.policy
         self._max_size = self.policy.max_size
         self._monotonic = monotonic
-        self._watch = clocks.HighWater(clock, tolerance=clocks.microseconds(self.policy.max_future))
-        self._end = End(
-            identity=identity,
-            trust=trust,
-            context=context,
-            ctx=context_digest(encoded, ()),
-            policy=self.policy,
-            times=Times.of(Timing() if timing is None else timing),
-            clock=clock,
-            watch=self._watch,
-            random=random,
-            tally=self._new_tally(),
-        )
+        self._watch = self._end.watch
         self._is_attached = False
         self._asks = self._answers = False
         self._begin()
@@ -146,18 +131,14 @@ class SessionManager:
         if self._is_attached:
             raise UsageError("a SessionManager serves one socket; make another")
         self._is_attached = True
-        self._end = dataclasses.replace(self._end, pace=pace)
+        self._end = self._end.at(pace)
         self._asks, self._answers = pace is Pace.ASKS, pace is Pace.ANSWERS
         self._begin()
-
-    def _new_tally(self) -> Tally:
-        own = {self.identity.key_id}
-        return Tally(self._monotonic, context=self.context, own=own, trust=self.trust)
 
     def _begin_again(self) -> None:
         """Forget what the parent has, in a forked child."""
         self._tables.forget()
-        self._end = dataclasses.replace(self._end, tally=self._new_tally())
+        self._end = self._end.anew()
         self._begin()
 
     def _begin(self) -> None:
