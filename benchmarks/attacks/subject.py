@@ -113,11 +113,11 @@ class Subject(ABC):
 
         None stands for one that did not come as far as to a receiver.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name}: ``absent`` says why it has none")
 
     def doubled(self) -> Doubled:
         """Return what Alice has when she means to say two things in one message."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name}: ``absent`` says why it has none")
 
     def bombs(self, who: str, depth: int) -> Sequence[Wire]:
         """Return messages that decode to lists in lists."""
