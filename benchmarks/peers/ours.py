@@ -1,4 +1,4 @@
-"""This library: one envelope for each message, and bundles.
+"""This library: one envelope for each message, bundles, and sessions.
 
 Rules of this file: a receiver has a replay store in memory and a trust store that allows
 the sender this context, and nothing is switched off. What else the library offers to
@@ -14,9 +14,11 @@ from typing import Any
 from envelope import Identity, Opener, Peer, Sealer, TrustStore
 from envelope.errors import UsageError
 from envelope.replay import MemoryReplayStore
+from envelope.session import SessionManager
 from peers.ways import CONTEXT, NO, YES, Does, Ends, Start, Way
 
 SIGNED, SEALED, BUNDLE = "envelope signed", "envelope sealed to 1", "bundle of 128 sealed to 1"
+SESSION = "session"
 
 
 def prepare(recipients: int, each: int) -> Start:
@@ -32,6 +34,30 @@ def prepare(recipients: int, each: int) -> Start:
             trust, context=CONTEXT, identity=bob, replay=MemoryReplayStore(first_life=True)
         )
         return (sealer.seal, one(opener)) if each == 1 else (sealer.seal_bundle, many(opener))
+
+    return start
+
+
+def prepare_session() -> Start:
+    """Make identities; the ends are two managers with a session, that the clock does not see."""
+    alice, bob = Identity.generate(), Identity.generate()
+    trust = TrustStore(
+        Peer(name, one.public, contexts=[CONTEXT]) for name, one in (("alice", alice), ("bob", bob))
+    )
+
+    def start() -> Ends:
+        here = SessionManager(alice, trust, context=CONTEXT, to=bob.public)
+        there = SessionManager(bob, trust, context=CONTEXT)
+        here.send(b"")
+        for sender, receiver in ((here, there), (there, here), (here, there)):
+            receiver.receive(sender.outbox.popleft().data)
+
+        def read(data: bytes) -> bytes:
+            message = there.receive(data)
+            assert message is not None
+            return message.payload
+
+        return here.send, read
 
     return start
 
@@ -70,4 +96,13 @@ WAYS = (
     way("bundle of 16 sealed to 1", 1, 16),
     way(BUNDLE, 1, 128),
     way("bundle of 1024 sealed to 1", 1, 1024),
+    Way(
+        SESSION,
+        # Whoever can read one can write one: it proves nothing to others. What is held back
+        # opens until the session ends, minutes later.
+        Does(encrypted=YES, to="1", context=YES, replayed=YES, permission=YES, lost=YES),
+        prepare_session,
+        kind="ours",
+        excused=(UsageError,),
+    ),
 )

@@ -82,13 +82,18 @@ def attempt(way: Way, start: Start) -> None:
     item = payloads(way, [random(TRIED_AT) for _ in range(way.each)])[0]
     write, read = start()
     data = write(item)
-    if read(data) != item:
+    if not is_same(read(data), item):
         raise SystemExit(f"{way.name} reads something else than it wrote")
     if refuses(read, data) != (way.does.replayed == YES):
         raise SystemExit(f"{way.name}: whether it refuses a replay is not what the table says")
     write, read = start()
     if refuses(read, changed(write(item))) == (way.does.changed == NO):
         raise SystemExit(f"{way.name}: whether it refuses a change is not what the table says")
+
+
+def is_same(read: Any, written: Any) -> bool:
+    """Tell whether what was read, a payload or several, is what was written."""
+    return bool((list(read) if isinstance(written, list) else read) == written)
 
 
 def refuses(read: Callable[[Any], Any], data: Any) -> bool:
@@ -137,7 +142,7 @@ def plan(ready: Ready, size: int, pool: Sequence[bytes]) -> Plan | str:
     items = payloads(way, pool)
     write, read = ready.start()
     try:
-        if read(write(items[0])) != items[0]:
+        if not is_same(read(write(items[0])), items[0]):
             return "it reads something else than it wrote"
         start = process_time()
         for item in items[1:3]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peers.figures import SIDES, listed, median, multiple, ratio, rounded, size_name
-from peers.ours import BUNDLE, SEALED, SIGNED
+from peers.ours import BUNDLE, SEALED, SESSION, SIGNED
 from peers.run import Results
 from peers.tables import main_size
 from peers.ways import NO, OPT, QUESTIONS, YES, Way
@@ -23,7 +23,7 @@ def sentences(ways: Sequence[Way], results: Results, sizes: Sequence[int]) -> li
     lines = ["**What is slower than what**", ""]
     lines += [f"- {order(ways, results, size, side)}" for side in SIDES]
     lines += ["", "**Where this library is slower than a peer**", ""]
-    for name in (SIGNED, SEALED, BUNDLE):
+    for name in (SIGNED, SEALED, BUNDLE, SESSION):
         lines += [f"- {slower(name, peers, results, sizes, side)}" for side in SIDES]
     lines += ["", "**What each peer does not do**", ""]
     lines += [f"- {beside(way, results, size)}" for way in peers]
