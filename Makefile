@@ -75,7 +75,7 @@ vectors: $(DEV)/.stamp ## generate tests/vectors/*.json and the example of SPEC.
 	$(BIN)/python tests/vectors/generate.py
 
 wheel: $(DEV)/.stamp ## build the wheel, and test it with the source out of the way
-	PYTHON=$(PYTHON) bash .ci/wheel
+	PYTHON=$(PYTHON) bash .ci/wheel $(ARGS)
 
 oldest: $(OLDEST)/.stamp ## the tests with the lowest versions that pyproject.toml permits
 	bash .ci/redis
