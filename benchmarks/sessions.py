@@ -45,6 +45,8 @@ KILLS = 7
 MOST_MEMORY = 4096
 """Bytes that an idle session may take, all that an end keeps for its peer included."""
 MOST_SECONDS = 1.0
+STATED = float("inf")
+"""The bar of what is told and not judged."""
 GROWTH = 1.25
 """What very many sessions may cost: what one works on is not in the processor's caches."""
 
@@ -116,17 +118,21 @@ def handshakes() -> Loop:
     return afresh(make)
 
 
-def agreements() -> Loop:
-    """Return a loop of a handshake's ten X25519: of each end its e, and es, ss, ee, se."""
+def agreements(words: int) -> Loop:
+    """Return a loop of a handshake's X25519: of each end its e, and so many of es, ss, ee, se.
+
+    ss is the same in each handshake of two peers, and they keep it; the first one, which
+    calculates it, is made outside the clock.
+    """
     secret, public = raw.randombytes(32), raw.crypto_scalarmult_base(raw.randombytes(32))
 
-    def ten(_: int) -> None:
+    def agree(_: int) -> None:
         for _end in range(2):
             raw.crypto_scalarmult_base(secret)
-            for _word in range(4):
+            for _word in range(words):
                 raw.crypto_scalarmult(secret, public)
 
-    return over(ten, range(HANDSHAKES))
+    return over(agree, range(HANDSHAKES))
 
 
 def objects(session: Session) -> list[dict[str, Any]]:
@@ -146,9 +152,9 @@ def as_plain(message: dict[str, Any]) -> dict[str, Any]:
 def rows() -> Iterator[Row]:
     """Yield what is compared, and its bars."""
     payloads = [raw.randombytes(PAYLOAD_SIZE) for _ in range(COUNT)]
-    yield Row(
-        "handshake and first message, both ends", "ten X25519", 1.5, handshakes(), agreements()
-    )
+    work = "handshake and first message, both ends"
+    yield Row(work, "ten X25519 of Noise IK", 1.5, handshakes(), agreements(4))
+    yield Row(work, "eight X25519, all but ss", STATED, handshakes(), agreements(3))
 
     send = afresh(lambda: (Pair().here.send, payloads))
 
@@ -169,6 +175,13 @@ def rows() -> Iterator[Row]:
     tokens = [fernet.encrypt(one) for one in payloads]
     yield Row("send", "Fernet.encrypt", 0.6, send, over(fernet.encrypt, payloads))
     yield Row("receive", "Fernet.decrypt", 0.6, receive, over(fernet.decrypt, tokens))
+    yield Row(
+        "raw AEAD, decrypt",
+        "Fernet.decrypt",
+        STATED,
+        over(lambda d: decrypt(d, head, nonce, key), encrypted),
+        over(fernet.decrypt, tokens),
+    )
     yield from beside_jupyter()
 
 
@@ -337,9 +350,10 @@ def judge(row: Row, ours: list[float], floor: list[float]) -> tuple[str, bool]:
     least = min(ours) / min(floor)
     middle = statistics.median(ours) / statistics.median(floor)
     holds = least <= row.bar
+    end = "| |" if row.bar == STATED else f"{row.bar} | {'holds' if holds else 'MISSED'} |"
     return (
         f"| {row.work} | {row.floor} | {min(ours) * 1e6:.2f} | {min(floor) * 1e6:.2f} "
-        f"| {least:.3f} | {middle:.3f} | {row.bar} | {'holds' if holds else 'MISSED'} |"
+        f"| {least:.3f} | {middle:.3f} | {end}"
     ), holds
 
 

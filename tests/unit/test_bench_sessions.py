@@ -20,6 +20,12 @@ def test_a_bar_is_on_the_ratio_of_the_smallest_times(bar, holds):
     assert line.endswith("| holds |" if holds else "| MISSED |")
 
 
+def test_what_is_stated_is_not_judged():
+    line, verdict = judge(row(sessions.STATED), [9e-6], [2e-6])
+    assert verdict is True
+    assert line == "| it | that | 9.00 | 2.00 | 4.500 | 4.500 | | |"
+
+
 def test_the_end_of_a_pair_opens_what_the_other_sealed():
     pair = Pair()
     sealed = pair.sealed([b"one", b"two"])
