@@ -194,6 +194,7 @@ class _Exchange(ABC):
         if state in {State.DONE, State.ENDED}:
             self._is_awaited &= state is State.ENDED
             self._transcript.forget()
+            self._pake.forget()
 
     def _end(self) -> None:
         if self.state is not State.DONE:

@@ -60,4 +60,9 @@ class Pake:
             key: bytes = self._spake.finish(self._other_side + element)
         except (SPAKEError, AssertionError, ValueError, NotOnCurve):
             raise PairingError("our own message came back in place of the other side's") from None
+        self.forget()
         return key
+
+    def forget(self) -> None:
+        """Drop the fresh secret and the code; with a recording they give K."""
+        self._spake = None

@@ -348,6 +348,21 @@ def test_no_secret_is_shown_or_kept():
         assert end._transcript.key == end._transcript._ephemeral == b""
 
 
+@pytest.mark.audit("K5")
+def test_what_gives_the_key_of_a_recorded_run_is_dropped_once_it_was_used():
+    two = Two()
+    connector, listener = two.connector, two.listener
+    two.until(3)
+    assert connector._pake._spake is listener._pake._spake is None
+
+
+@pytest.mark.audit("K5")
+def test_what_gives_the_key_is_dropped_when_a_run_ends_before_it_was_used():
+    for end in (Two().connector, Two().listener):
+        end.give_up()
+        assert end._pake._spake is None
+
+
 def test_every_state_that_waits_has_a_limit():
     without = {State.IDLE, State.AGREED, State.DONE, State.ENDED}
     assert set(exchange._PATIENCE) == set(State) - without
