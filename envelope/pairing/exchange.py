@@ -120,7 +120,7 @@ class _Exchange(ABC):
             PairingError: the run is over, and nothing may be pinned.
         """
         self.check_time(now)
-        self._is_awaited = True
+        self._is_awaited = self.state is not State.DONE
         try:
             answer, then = self._take(data)
         except PairingError:

@@ -309,6 +309,17 @@ def test_who_gives_up_says_so_once_and_the_other_ends_too(kind, who):
     assert other.give_up() is None
 
 
+@pytest.mark.parametrize("who", ["connector", "listener"])
+@pytest.mark.parametrize("message", [b"", head(Type.END), head(Type.DONE) + bytes(16)])
+def test_who_is_done_does_not_give_up_whatever_comes_later(who, message):
+    end = Two().run().end(who)
+    with pytest.raises(PairingError):
+        end.receive(message, 0)
+    assert end.state is State.DONE
+    assert end.is_pinned_there is True
+    assert end.give_up() is None
+
+
 def test_after_a_no_there_is_no_farewell():
     two = Two()
     two.says_yes["connector"] = False
