@@ -36,8 +36,9 @@ class Harness:
         seeds: what a corpus begins with.
         covers: the modules that it is about.
         size: bytes of an input at most.
-        share: of the time, beside the 1 that most have. The fast ones have more: there a
-            second is many executions.
+        share: of the time, beside the 1 that most have. Those of whole stories have more,
+            since what they look for is far, and each step to it takes long; the fastest
+            have, since it costs little to be nearly sure of them.
     """
 
     name: str

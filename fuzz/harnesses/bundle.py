@@ -15,7 +15,6 @@ from fuzz.harness import Change
 from fuzz.packed import change_bundle
 
 COVERS = ("envelope.codec",)
-SHARE = 2
 SEEDS = (
     b"\x90",
     *(pack_bundle([bytes(size)] * count) for size in (0, 1, 256) for count in (1, 2, 15, 16)),

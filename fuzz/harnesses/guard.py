@@ -15,6 +15,7 @@ from envelope.replay.guard import NEVER, Guard, Remembered
 from envelope.wire import MAX_SEQUENCE
 
 COVERS = ("envelope.replay.guard",)
+SHARE = 2
 SEEDS = (
     bytes([0, 1, 0]) + bytes([0, 1, 5, 1, 1, 6, 0, 1, 7, 0, 128, 7]),
     bytes([3, 0, 4]) + bytes([0, 1, 5, 1, 1, 9, 2, 1, 12, 0, 1, 13, 0, 90, 14, 0, 200, 15]),

@@ -19,7 +19,7 @@ def _many(count: int) -> bytes:
 
 
 COVERS = ("envelope.wire",)
-SHARE = 4
+SHARE = 2
 SEEDS = (
     *VALID,
     craft(sent_at=2**53 - 1),

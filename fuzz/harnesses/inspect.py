@@ -13,7 +13,7 @@ from envelope.errors import MalformedError, VersionError
 from fuzz.envelopes import VALID
 
 COVERS = ("envelope.cli.fields", "envelope.message")
-SHARE = 3
+SHARE = 2
 SEEDS = VALID
 
 

@@ -22,6 +22,7 @@ from fuzz.envelopes import BOUNDS, CONTEXT, PEERS, REQUEST, VALID, change_envelo
 from fuzz.harness import Change
 
 COVERS = ("envelope.opener", "envelope.senders", "envelope.reasons")
+SHARE = 4
 
 _CODES = {
     *("too_large", "malformed", "version", "policy", "unknown_sender", "reflected"),

@@ -16,7 +16,7 @@ from fuzz.harness import Change
 from fuzz.mutations import change_list
 
 COVERS = ("envelope.trust",)
-SHARE = 4
+SHARE = 2
 SIZE = 600
 SEEDS = (
     b"*\0orders\0\0",

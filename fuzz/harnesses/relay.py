@@ -25,6 +25,7 @@ from fuzz.harnesses.opener import BOBS, TRUST
 from fuzz.packed import change_bundle
 
 COVERS = ("envelope.zeromq.pipes", "envelope.zeromq.clients")
+SHARE = 3
 
 _CLIENTS = 3
 _TOPIC = b"topic"

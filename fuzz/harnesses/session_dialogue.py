@@ -19,6 +19,7 @@ from fuzz.harnesses.dialogue import LABELS_IN_ORDER, Story
 from fuzz.mutations import join, split
 
 COVERS = ("envelope.zeromq.sessions",)
+SHARE = 4
 
 _OPENED = (b"\0\0", b"\1\0", b"\2\0", b"\1\0")
 """Alice asks, and there is a session, by which her request goes."""

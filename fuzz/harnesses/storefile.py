@@ -22,6 +22,7 @@ from fuzz.harness import Change
 from fuzz.mutations import number
 
 COVERS = ("envelope.replay.sqlite", "envelope.replay.zones")
+SHARE = 3
 
 _NOW = 1_800_000_000_000_000
 _PLACE = ("domain", b"s" * 16, "orders")

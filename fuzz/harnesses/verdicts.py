@@ -22,6 +22,7 @@ from fuzz.harness import Change
 from fuzz.mutations import join, pieces_mutator, split
 
 COVERS = ("envelope.opener", "envelope.replay.guard", "envelope.trust")
+SHARE = 4
 
 _TOPICS = [b"top"]
 _TRUST = TrustStore(

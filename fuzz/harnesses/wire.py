@@ -11,7 +11,7 @@ from envelope.errors import MalformedError, VersionError
 from fuzz.harnesses.headers import SEEDS as _SEEDS
 
 COVERS = ("envelope.wire",)
-SHARE = 12
+SHARE = 4
 SIZE = 512
 SEEDS = tuple(data for data in _SEEDS if len(data) <= SIZE)
 

@@ -15,7 +15,7 @@ from fuzz.harness import Change
 from fuzz.mutations import join, pieces_mutator, split
 
 COVERS = ("envelope.zeromq.frames",)
-SHARE = 4
+SHARE = 2
 
 _PATTERNS = tuple(PATTERNS.values())
 _KINDS = len(_PATTERNS)
