@@ -29,6 +29,15 @@ def any_change(random: Random) -> Change:
     return change
 
 
+def flip(data: bytes, changes: bytes) -> bytes:
+    """Return data with bits of it flipped: changes are pairs of a position and a mask."""
+    changed = bytearray(data)
+    for at, mask in zip(changes[::2], changes[1::2], strict=False):
+        if at < len(changed):
+            changed[at] ^= mask
+    return bytes(changed)
+
+
 def split(data: bytes, limit: int) -> list[bytes]:
     """Return the pieces of data, each behind its length in two bytes; the last may be short."""
     pieces: list[bytes] = []

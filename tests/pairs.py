@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from support import identity, seeded
 
@@ -30,15 +31,21 @@ def honest(_: str, message: bytes) -> list[bytes]:
     return [message]
 
 
-def _copy(end):
+def twin(end: Any) -> Any:
+    """Return another end in the same state."""
+    other = copy.copy(end)
+    other._transcript = copy.copy(end._transcript)
+    other._transcript._messages = list(end._transcript._messages)
+    other._pake = pake_twin(end._pake)
+    return other
+
+
+def pake_twin(pake: Any) -> Any:
+    """Return another side of a SPAKE2 in the same state."""
     # Not deepcopy: the package's curve would be copied, too, and that takes long.
-    twin = copy.copy(end)
-    twin._transcript = copy.copy(end._transcript)
-    twin._transcript._messages = list(end._transcript._messages)
-    if end.state not in OVER:
-        twin._pake = copy.copy(end._pake)
-        twin._pake._spake = copy.copy(end._pake._spake)
-    return twin
+    other = copy.copy(pake)
+    other._spake = copy.copy(pake._spake)
+    return other
 
 
 class Two:
@@ -59,7 +66,7 @@ class Two:
         other = copy.copy(self)
         other.transit, other.pinned = deque(self.transit), dict(self.pinned)
         other.errors, other.says_yes = dict(self.errors), dict(self.says_yes)
-        other.connector, other.listener = _copy(self.connector), _copy(self.listener)
+        other.connector, other.listener = twin(self.connector), twin(self.listener)
         return other
 
     def end(self, name: str) -> Connector | Listener:

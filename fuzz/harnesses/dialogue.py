@@ -20,10 +20,11 @@ from envelope.zeromq.frames import CHALLENGE, LABELS, Frames
 from envelope.zeromq.requests import Request
 from fuzz.envelopes import REQUEST, VALID
 from fuzz.harness import Change
-from fuzz.mutations import join, pieces_mutator, split
+from fuzz.mutations import flip, join, pieces_mutator, split
 from fuzz.packed import an_object
 
 COVERS = ("envelope.zeromq.dialogue", "envelope.zeromq.challenges", "envelope.zeromq.requests")
+SHARE = 4
 
 _KINDS = ((zmq.PAIR, zmq.PAIR), (zmq.DEALER, zmq.ROUTER), (zmq.REQ, zmq.REP))
 LIMIT = 24
@@ -68,7 +69,7 @@ class Story:
         """Return what was said some time ago."""
         return self.seen[-1 - place % len(self.seen)] if self.seen else [b""]
 
-    def step(self, what: int, place: int, rest: bytes) -> None:  # noqa: C901, PLR0912 (a table)
+    def step(self, what: int, place: int, rest: bytes) -> None:  # noqa: C901 (a table)
         """Take one step."""
         match what % 11:
             case 0:
@@ -92,11 +93,8 @@ class Story:
                 label = LABELS_IN_ORDER[place % len(LABELS_IN_ORDER)]
                 self.bring_to_both([label, self.at(place >> 2)[-1]])
             case 9:
-                data = bytearray(self.at(place)[-1])
-                for at, mask in zip(rest[::2], rest[1::2], strict=False):
-                    if at < len(data):
-                        data[at] ^= mask
-                self.bring_to_both([*self.at(place)[:-1], bytes(data)])
+                *others, data = self.at(place)
+                self.bring_to_both([*others, flip(data, rest)])
             case 10:
                 self.lie(place, rest)
 

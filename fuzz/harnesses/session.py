@@ -21,7 +21,7 @@ from envelope.session import SessionManager, handshake, hint, wire
 from envelope.session.handshake import Request
 from envelope.session.wire import DATA, DATA_HEAD, INITIATION, Grant, Offer
 from fuzz.harness import Change
-from fuzz.mutations import join, number, pieces_mutator, split
+from fuzz.mutations import flip, join, number, pieces_mutator, split
 
 COVERS = (
     "envelope.session.channel",
@@ -32,6 +32,7 @@ COVERS = (
     "envelope.session.manager",
     "envelope.session.tables",
 )
+SHARE = 4
 
 _LIMIT = 32
 _SEEN = 64
@@ -115,7 +116,7 @@ class _Story:
                 self.bring(end, split(rest, 70) or [b""])
             case 6:
                 *bound, data = self.at(place)
-                self.bring(end, [*bound, _flip(data, rest)])
+                self.bring(end, [*bound, flip(data, rest)])
             case 7:
                 self.bring(end, [self._hint(end, place, rest)])
             case 8:
@@ -225,14 +226,6 @@ class _Story:
             return
         grant = Grant(given[:8], int.from_bytes(given[8:16]), given[16:])
         self.bring(end, [request.grant(grant)[0]])
-
-
-def _flip(data: bytes, changes: bytes) -> bytes:
-    changed = bytearray(data)
-    for at, mask in zip(changes[::2], changes[1::2], strict=False):
-        if at < len(changed):
-            changed[at] ^= mask
-    return bytes(changed)
 
 
 def _at(end: int, place: int = 0) -> int:

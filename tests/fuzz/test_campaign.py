@@ -6,7 +6,7 @@ import pytest
 
 from fuzz import __main__ as campaign
 from fuzz.__main__ import read_log
-from fuzz.mutations import join, split
+from fuzz.mutations import flip, join, split
 from fuzz.packed import change_bundle
 
 ENDED = """\
@@ -62,6 +62,10 @@ def test_of_more_pieces_than_allowed_the_first_are_taken():
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0\5", b"\0\5ab"])
 def test_any_bytes_are_pieces(data):
     assert all(len(piece) <= len(data) for piece in split(data, 5))
+
+
+def test_bits_are_flipped_where_there_are_any():
+    assert flip(b"abc", b"\0\1\2\3\7\1\2") == b"`b`"
 
 
 def test_a_bundle_is_changed_as_a_list_of_payloads():

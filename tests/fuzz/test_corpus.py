@@ -13,6 +13,9 @@ from random import Random
 import pytest
 
 from envelope import codec, keyfile, reasons, text, trustfile, wire
+from envelope.pairing import transcript
+from envelope.pairing.exchange import Connector, Listener
+from envelope.pairing.transcript import Transcript
 from envelope.replay import zones
 from envelope.replay.guard import Guard
 from envelope.replay.window import Window
@@ -91,6 +94,17 @@ WEAKER = {
     "a guard that forgets": ("guard", Guard, "_drop", lambda self, one: self._entries.pop(one)),
     "a session that forgets": ("session", Window, "has", lambda *_: False),
     "flags that nobody checks": ("session_wire", session_wire, "check_flags", lambda *_: None),
+    "keys that nobody proves": ("pairing", Transcript, "check_proof", lambda *_: None),
+    "proofs of another run": (
+        "pairing",
+        Transcript,
+        "_statement",
+        lambda _, kind, prover, other: bytes((kind,)) + prover.public + other.public,
+    ),
+    "a run that waits for ever": ("pairing", Listener, "check_time", lambda *_: None),
+    "an encryption key that nobody proves": ("pairing", transcript, "equal", lambda *_: True),
+    "a code for many guesses": ("pairing", Listener, "_end", lambda _: None),
+    "a yes that nobody says": ("pairing", Connector, "_hear", lambda *_: None),
     "reasons that raise": ("opener", reasons, "policy", lambda *_: 1 // 0),
 }
 
