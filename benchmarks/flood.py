@@ -3,7 +3,8 @@
 Rules of this file: every figure is a ratio of two loops that run in turn, in one process:
 one over inputs that are refused, one over good messages of about as many bytes. Each
 input is met once. Memory is counted apart, by tracemalloc, after as many inputs again have
-warmed all tables up; the peak has what one input needs, too.
+warmed all tables up; the peak has what one input needs, too. Last a valid sender begins a
+stream with each of a million envelopes, made in chunks: there memory is that of the process.
 
 Run: ``make bench``, or ``python benchmarks/flood.py --help``.
 """
@@ -14,18 +15,23 @@ import argparse
 import gc
 import itertools
 import logging
+import multiprocessing
 import random
 import statistics
 import sys
 import tracemalloc
+from array import array
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from document import machine, write
+from growth import MEMORY_BAR as GROWTH_BAR
+from growth import resident
 
-from envelope import Identity, Opener, Peer, RejectedError, Sealer, TrustStore
+from envelope import Identity, Opener, Peer, Policy, RejectedError, Sealer, TrustStore, clock
 from envelope.codec import decode_object, encode_object
 from envelope.replay import MemoryReplayStore
 
@@ -46,6 +52,17 @@ MEMORY_BAR: Final = 16
 is kept for one, hundreds would be."""
 ONCE: Final = 4096
 """Bytes that may be left of all together: a counter, a dict that grew."""
+
+STREAMS: Final = 1_000_000
+CHUNK: Final = 1000
+"""Streams that are made and taken in before the next are."""
+STEADY: Final = 100
+"""Envelopes of one stream that a chunk is measured beside."""
+PACE: Final = clock.SECOND // 1000
+"""Between two envelopes that are stamped now, by the clock that the ends are given."""
+LAG: Final = clock.SECOND
+"""Behind now: fresh enough (SPEC 7.2), and before all that a full table remembers (8.4)."""
+LATE: Final = "too_old"
 
 Maker = Callable[[], Iterator[bytes]]
 Act = Callable[[bytes], object]
@@ -71,13 +88,14 @@ class World:
         self.alice, self.bob, self.stranger = (Identity.generate() for _ in range(3))
         self.trust = TrustStore([Peer("alice", self.alice.public, contexts=[CONTEXT])])
 
-    def opener(self) -> Opener:
+    def opener(self, now: clock.Clock = clock.wall) -> Opener:
         """Return Bob with an empty memory."""
         return Opener(
             self.trust,
             context=CONTEXT,
             identity=self.bob,
             replay=MemoryReplayStore(first_life=True),
+            clock=now,
         )
 
     def good(self, payload: bytes = bytes(SMALL)) -> Iterator[bytes]:
@@ -157,13 +175,17 @@ class World:
 
 def receiver(world: World, kind: Kind) -> tuple[Act, dict[str, int]]:
     """Return what takes an input in, and the counts of what came of them."""
-    opener = world.opener()
+    return taker(world.opener(), read=kind.read)
+
+
+def taker(opener: Opener, *, read: bool = False) -> tuple[Act, dict[str, int]]:
+    """Return what an opener takes an input in by, and the counts of what came of them."""
     counts: dict[str, int] = {}
 
     def act(data: bytes) -> None:
         try:
             payload = opener.open(data).payload
-            if kind.read:
+            if read:
                 decode_object(payload)
         except RejectedError as error:
             counts[error.code] = counts.get(error.code, 0) + 1
@@ -178,10 +200,7 @@ def seconds(world: World, kind: Kind, make: Maker, count: int, code: str) -> flo
     inputs = list(itertools.islice(make(), count))
     act, counts = receiver(world, kind)
     gc.collect()
-    start = perf_counter()
-    for data in inputs:
-        act(data)
-    took = (perf_counter() - start) / count
+    took = _time(act, inputs)
     if counts != {code: count}:
         raise SystemExit(f"{kind.what}: {counts}, and not {code}")
     return took
@@ -250,20 +269,151 @@ def table(rounds: int, count: int) -> tuple[list[str], bool]:
     return lines, good
 
 
+class Chunk(NamedTuple):
+    """What a valid sender says until a time: streams of one envelope each, and one stream."""
+
+    now: int
+    new: list[bytes]
+    late: list[bytes]
+    steady: list[bytes]
+
+
+def speak(line: Connection, secret: str, now: int) -> None:
+    """Send a chunk for each request; in a process of its own, for it remembers its streams."""
+    alice = Identity.parse(secret)
+    payload = bytes(SMALL)
+
+    def sealer(lag: int = 0) -> Sealer:
+        return Sealer(alice, context=CONTEXT, clock=lambda: now - lag)
+
+    one = sealer()
+    while line.recv():
+        new, late = [], []
+        for _ in range(CHUNK // 2):
+            now += PACE
+            new.append(sealer().seal(payload))
+            late.append(sealer(LAG).seal(payload))
+        line.send(Chunk(now, new, late, [one.seal(payload) for _ in range(STEADY)]))
+
+
+class Siege:
+    """A valid sender begins a stream with each envelope; every second one is stamped late.
+
+    Attributes:
+        counts: what came of all.
+        took: seconds for each of those accepted and refused, chunk by chunk.
+        beside: the same in multiples of an envelope of one stream, which another opener
+            takes in.
+        sizes: bytes of the process and objects of Python, after the first chunk and each tenth.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._alice = world.alice.export()
+        self._now = clock.wall()
+        self._act, self.counts = taker(world.opener(lambda: self._now))
+        self._act_beside, self._counts_beside = taker(world.opener(lambda: self._now))
+        # Arrays: what is counted here must not count as objects that were left.
+        self.took = {OPENED: array("d"), LATE: array("d")}
+        self.beside = {OPENED: array("d"), LATE: array("d")}
+        self.sizes: list[tuple[int, int]] = []
+
+    def hold(self, count: int) -> None:
+        """Take in so many; half must be accepted, and half refused."""
+        chunks = max(2, count // CHUNK)
+        spawning = multiprocessing.get_context("spawn")
+        line, there = spawning.Pipe()
+        sender = spawning.Process(target=speak, args=(there, self._alice, self._now), daemon=True)
+        sender.start()
+        there.close()  # So that a sender that dies ends the waiting for it.
+        for done in range(1, chunks + 1):
+            line.send(done)
+            self._take(line.recv())
+            if done == 1 or done % max(1, chunks // 10) == 0:
+                gc.collect()
+                self.sizes.append((resident(), sys.getallocatedblocks()))
+        line.send(0)
+        sender.join()
+        half = chunks * CHUNK // 2
+        counts = self.counts, self._counts_beside
+        if counts != ({OPENED: half, LATE: half}, {OPENED: chunks * STEADY}):
+            raise SystemExit(f"a stream for each envelope: {counts}, and not {half:,} of each")
+
+    def _take(self, chunk: Chunk) -> None:
+        self._now = chunk.now
+        floor = _time(self._act_beside, chunk.steady)
+        for code, inputs in ((OPENED, chunk.new), (LATE, chunk.late)):
+            took = _time(self._act, inputs)
+            self.took[code].append(took)
+            self.beside[code].append(took / floor)
+
+
+def _time(act: Act, inputs: list[bytes]) -> float:
+    """Return the seconds that each takes."""
+    start = perf_counter()
+    for data in inputs:
+        act(data)
+    return (perf_counter() - start) / len(inputs)
+
+
+def siege(count: int) -> tuple[list[str], bool]:
+    """Return the lines about so many streams of one sender, and whether every bar holds."""
+    held = Siege(World())
+    held.hold(count)
+    return report(held)
+
+
+def report(held: Siege) -> tuple[list[str], bool]:
+    """Return the lines about what was measured, and whether every bar holds."""
+    half = held.counts[OPENED]
+    rows = []
+    for what, code, bar in (
+        (f"the {half:,} stamped now", OPENED, BAR),
+        (f"the {half:,} stamped {LAG / clock.SECOND:g} s late", LATE, BAR_BEFORE),
+    ):
+        ratios = held.beside[code]
+        tenth = len(ratios) // 10 or 1
+        first, last = statistics.median(ratios[:tenth]), statistics.median(ratios[-tenth:])
+        each = statistics.median(held.took[code]) * 1e6
+        figure = f"{first:.3f} at first, {last:.3f} at last; {each:.1f} us each"
+        rows.append((f"{what}: {code}, x opening", figure, bar, max(first, last) <= bar))
+    (memory, objects), *later = held.sizes
+    for what, before, after in (
+        ("memory of the process", memory, [one for one, _ in later]),
+        ("objects of Python", objects, [one for _, one in later]),
+    ):
+        ratio = max(after) / before
+        figure = f"{ratio:.3f}"
+        rows.append((f"{what}, x that after {CHUNK:,}", figure, GROWTH_BAR, ratio <= GROWTH_BAR))
+    introduction = (
+        f"One valid sender, {2 * half:,} envelopes, each of another stream, made in chunks of "
+        f"{CHUNK:,} elsewhere. A receiver keeps {Policy().max_streams} streams. Times are "
+        "medians, of the first and the last tenth; of memory the most after any tenth counts."
+    )
+    lines = [introduction, "", "| what | figure | bar | |", "|---|---|---:|---|"]
+    for what, figure, bar, holds in rows:
+        lines.append(f"| {what} | {figure} | {bar} | {'holds' if holds else 'MISSED'} |")
+    return lines, all(holds for *_, holds in rows)
+
+
 def main() -> int:
     """Measure, print, and write the table into a document if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--count", type=int, default=COUNT, help="inputs of a round")
+    parser.add_argument("--streams", type=int, default=STREAMS, help="of one sender")
     parser.add_argument("--write", type=Path, metavar="DOCUMENT")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     versions = f"{machine()}; {options.rounds} rounds of {options.count:,} inputs"
     print(versions)
+    # First, while there is nothing else in this process.
+    after, held = siege(options.streams)
+    print(*after, sep="\n", flush=True)
     lines, good = table(options.rounds, options.count)
     if options.write:
-        write(options.write, "flood", [f"{versions} (of objects a fiftieth).", "", *lines])
-    return 0 if good else 1
+        start = f"{versions} (of objects a fiftieth)."
+        write(options.write, "flood", [start, "", *lines, "", *after])
+    return 0 if good and held else 1
 
 
 if __name__ == "__main__":
