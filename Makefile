@@ -136,7 +136,7 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate requirements/plots.in -c requirements/dev.txt -o requirements/plots.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra cli requirements/fuzz.in pyproject.toml -c requirements/dev.txt -o requirements/fuzz.txt
+	  --no-header --no-annotate --extra cli --extra pair requirements/fuzz.in pyproject.toml -c requirements/dev.txt -o requirements/fuzz.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate pyproject.toml -c requirements/dev.txt -o requirements/core.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
