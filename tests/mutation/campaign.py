@@ -122,7 +122,8 @@ def _collected(found: Sequence[Mutant], tests: Tests, leave: Leave) -> list[Resu
 def _options() -> list[str]:
     # The profile has to be known before pytest loads what a test imports.
     known = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
-    off = ["-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    # Without a timer: a child has its own, and the option of a plugin that is off is an error.
+    off = ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=0"]
     return ["-q", "-s", "-x", known, *off, "--timeout=60"]
 
 
