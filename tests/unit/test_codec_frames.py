@@ -84,6 +84,7 @@ def test_other_bytes_are_malformed(packed):
     with pytest.raises(MalformedError) as raised:
         codec.decode_frames(packed)
     assert raised.value.__cause__ is None
+    assert raised.value.detail == "the payload is not an array of frames in its one encoding"
 
 
 @pytest.mark.parametrize(
