@@ -7,11 +7,13 @@ import hashlib
 import pytest
 from support import START, World, flip, identity
 
-from envelope import UsageError, message_id
-from envelope.codec import encode_object
+from envelope import UsageError, message_id, recipients_of
+from envelope.codec import encode_frames, encode_object
 from envelope.errors import MalformedError, VersionError
+from envelope.message import Arrival, Message
+from envelope.wire import Header
 
-ALICE, BOB = identity("alice"), identity("bob")
+ALICE, BOB, CAROL = identity("alice"), identity("bob"), identity("carol")
 
 
 @pytest.fixture
@@ -47,11 +49,27 @@ class TestMessage:
         assert message.bound == (b"topic", b"frame")
         assert message.topic == b"topic"
         assert message.in_reply_to is None
+        assert message.by_session is False
+        assert message.route == ()
         assert message.id == message_id(data)
 
     def test_without_bound_frames_it_has_no_topic(self, world):
         message = world.opener().open(world.sealer().seal(b"x"))
         assert (message.bound, message.topic, message.sealed) == ((), None, False)
+        assert message.by_session is False
+
+    @pytest.mark.parametrize("kind", [3, 4, 5])
+    def test_what_is_neither_signed_nor_sealed_came_by_a_session(self, world, kind):
+        header = Header(kind, 0, 0, ALICE.key_id, bytes(16), 7, START, None, 80, 80)
+        arrival = Arrival(world.trust["alice"], header, "orders", (), 0, b"", b"")
+        message = Message(b"x", 0, arrival)
+        assert (message.by_session, message.sealed) == (True, True)
+
+    def test_the_adapter_that_knows_its_route_notes_it_for_all_of_an_arrival(self, world):
+        messages = world.opener().open_bundle(world.sealer().seal_bundle([b"a", b"b"]))
+        messages[0].came_by((b"hop", b""))
+        assert [message.route for message in messages] == [(b"hop", b"")] * 2
+        assert messages[0].arrival is messages[1].arrival
 
     def test_a_reply_names_its_request(self, world):
         reply = world.sealer().seal(b"x", in_reply_to=b"r" * 32)
@@ -134,6 +152,20 @@ class TestMessage:
         assert refused.value.verified is True
         assert "secret" not in str(refused.value)
 
+    def test_its_frames_are_decoded_when_asked_for(self, world):
+        frames = [b"topic", b"", b"\xc1"]
+        message = world.opener().open(world.sealer().seal(encode_frames(frames)))
+        assert message.frames() == frames
+
+    @pytest.mark.audit("A20")
+    def test_a_payload_that_is_no_array_of_frames_is_its_senders_doing(self, world):
+        message = world.opener().open(world.sealer().seal(b"secret"))
+        with pytest.raises(MalformedError) as refused:
+            message.frames()
+        assert refused.value.claimed_sender == ALICE.key_id
+        assert refused.value.verified is True
+        assert "secret" not in str(refused.value)
+
 
 class TestMessageId:
     @pytest.mark.parametrize("index", [0, 1, 255, 256, 2**32 - 1])
@@ -181,3 +213,32 @@ class TestMessageId:
             message_id(data[:143])
         with pytest.raises(VersionError):
             message_id(flip(data, 3, 2))
+
+
+class TestRecipientsOf:
+    """SPEC 4.2."""
+
+    @pytest.mark.parametrize("sealed", [True, False])
+    @pytest.mark.parametrize("request_id", [None, b"r" * 32])
+    def test_they_are_the_key_ids_in_the_order_of_the_key_block(self, world, sealed, request_id):
+        for to in ([BOB], [BOB, CAROL], [identity(str(n)) for n in range(256)]):
+            sealer = world.sealer(to=[one.public for one in to], sealed=sealed)
+            data = sealer.seal(b"payload", in_reply_to=request_id)
+            assert recipients_of(data) == tuple(sorted(one.key_id for one in to))
+
+    def test_what_is_for_everyone_names_none(self, world):
+        sealer = world.sealer()
+        assert recipients_of(sealer.seal(b"x" * 100)) == ()
+        assert recipients_of(sealer.seal(b"x", in_reply_to=bytes(32))) == ()
+
+    @pytest.mark.parametrize("data", ["text", bytearray(200), memoryview(bytes(200)), None])
+    def test_what_is_not_bytes_is_a_usage_error(self, data):
+        with pytest.raises(UsageError, match="an envelope is bytes"):
+            recipients_of(data)
+
+    def test_what_is_no_envelope_has_none(self, world):
+        data = world.sealer(to=[BOB.public]).seal(b"x")
+        with pytest.raises(MalformedError):
+            recipients_of(data[:143])
+        with pytest.raises(VersionError):
+            recipients_of(flip(data, 3, 2))
