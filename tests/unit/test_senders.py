@@ -255,6 +255,20 @@ class TestSenders:
         assert senders.meet(alice) is alice.tally is row
         assert (row.name, row.guard) == ("alice", alice.guard)
 
+    def test_its_signing_key_is_the_first_half_of_pub(self, world):
+        senders = self.senders(world, world.trust)
+        alice = senders.find(world.trust.snapshot, ALICE.key_id)
+        assert alice.signing_key == ALICE.public.public[:32]
+
+    @pytest.mark.parametrize("pair", [(None, None), (b"place", None), (None, b"key")])
+    def test_a_key_without_its_place_is_not_kept_nor_a_place_without_its_key(self, world, pair):
+        senders = self.senders(world, world.trust)
+        alice = senders.find(world.trust.snapshot, ALICE.key_id)
+        senders.remember(alice, (), *pair)
+        assert alice.keys == {}
+        senders.remember(alice, (), b"place", b"key")
+        assert alice.keys == {b"place": b"key"}
+
     def test_a_new_snapshot_begins_anew_and_keeps_the_replay_memory(self, world):
         senders = self.senders(world, world.trust)
         before = senders.find(world.trust.snapshot, ALICE.key_id)
