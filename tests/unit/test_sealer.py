@@ -234,6 +234,17 @@ class TestStream:
         if each.addressed and not each.sealed:
             assert key_block(sibling.seal(b"")) == key_block(each.seal(b""))
 
+    def test_a_sibling_may_be_for_others_and_seals_if_its_model_does(self, each):
+        sibling = each.sibling(to=[CAROL.public, ALICE.public])
+        assert sibling.audience == (CAROL.public, ALICE.public)
+        assert (sibling.sealed, sibling.addressed) == (each.sealed, True)
+        assert decode(sibling.seal(b"")).recipients == 2
+
+    def test_a_sibling_for_nobody_cannot_seal(self, world):
+        assert world.sealer(to=[BOB.public], sealed=False).sibling(to=()).audience == ()
+        with pytest.raises(UsageError, match="recipients"):
+            world.sealer(to=[BOB.public]).sibling(to=())
+
     def test_a_sibling_keeps_size_and_randomness(self, world):
         sealer = world.sealer(max_size=200, random=lambda n: b"\x07" * n).sibling()
         assert sealer.seal(bytes(56))[56:80] == b"\x07" * 24
