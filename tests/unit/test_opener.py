@@ -88,6 +88,18 @@ class TestRequirements:
         assert message.in_reply_to == b"o" * 32
 
     @pytest.mark.audit("A22")
+    @pytest.mark.parametrize("call", ["open", "open_bundle"])
+    def test_a_reply_opens_if_one_of_those_asked_sent_it(self, world, call):
+        request = b"o" * 32
+        reply = world.sealer().seal(b"x", in_reply_to=request)
+        opener = world.opener()
+        for asked in ([CAROL.key_id], []):
+            with pytest.raises(PolicyError, match="whom the request was not addressed to"):
+                getattr(opener, call)(reply, in_reply_to=request, asked=asked)
+        asked = [CAROL.key_id, ALICE.key_id]
+        assert getattr(opener, call)(reply, in_reply_to=request, asked=asked)
+
+    @pytest.mark.audit("A22")
     def test_an_expected_reply_needs_no_wait_after_a_cold_start(self, world):
         request = message_id(world.sealer(BOB).seal(b"question"))
         opener = world.opener(replay=world.store(first_life=False))
