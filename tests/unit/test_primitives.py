@@ -11,8 +11,10 @@ import hmac
 import os
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from nacl import bindings
 from nacl.bindings import crypto_sign
 from nacl.pwhash import argon2id as reference_argon2id
 
@@ -176,6 +178,7 @@ def test_a_hash_under_an_unknown_label_cannot_be_begun(label):
 
 def test_a_copied_state_leaves_the_first_one_alone():
     state = hasher(b"env1-bind")
+    assert type(state) is primitives.Hasher
     twin = state.copy()
     twin.update(b"more")
     assert state.digest() != twin.digest()
@@ -196,6 +199,15 @@ def test_the_only_class_of_the_binding_that_is_exported_is_its_error():
     exported = {getattr(primitives, name) for name in primitives.__all__}
     theirs = {found for found in exported if getattr(found, "__module__", "").startswith("nacl")}
     assert {found for found in theirs if isinstance(found, type)} == {CryptoError}
+
+
+def test_whatever_is_public_is_exported_once():
+    public = {
+        name
+        for name, value in vars(primitives).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert sorted(public - {"annotations"}) == sorted(primitives.__all__)
 
 
 # --- Signatures ------------------------------------------------------------------------
@@ -381,6 +393,14 @@ def test_any_other_u_is_an_x25519_key(u):
     assert x25519(SEED, key) != bytes(32)
 
 
+def test_the_probe_of_a_key_has_the_32_bytes_that_the_binding_reads(monkeypatch):
+    """It looks at no length of a scalar itself."""
+    read = []
+    monkeypatch.setattr(bindings, "crypto_scalarmult", lambda *keys: read.append(keys) or b"")
+    assert is_x25519_public((9).to_bytes(32, "little")) is True
+    assert [list(map(len, keys)) for keys in read] == [[32, 32]]
+
+
 def test_x25519_agrees_between_two_ends_and_with_its_base_point():
     one, two = bytes([1]) * 32, bytes([2]) * 32
     assert x25519(one, x25519_public(two)) == x25519(two, x25519_public(one))
@@ -391,11 +411,13 @@ def test_x25519_agrees_between_two_ends_and_with_its_base_point():
 
 
 @pytest.mark.parametrize("changed", ["ciphertext", "tag", "aad", "nonce", "key"])
-def test_the_aead_opens_only_what_it_closed(changed):
-    parts = {"aad": b"aad", "nonce": bytes(24), "key": bytes(32)}
-    closed = primitives.aead_encrypt(b"plain", *parts.values())
+@pytest.mark.parametrize(("name", "nonce"), [("aead", bytes(24)), ("chacha", bytes(12))])
+def test_an_aead_opens_only_what_it_closed(name, nonce, changed):
+    encrypt, decrypt = (getattr(primitives, f"{name}_{way}") for way in ("encrypt", "decrypt"))
+    parts = {"aad": b"aad", "nonce": nonce, "key": bytes(32)}
+    closed = encrypt(b"plain", *parts.values())
     assert len(closed) == 5 + 16
-    assert primitives.aead_decrypt(closed, *parts.values()) == b"plain"
+    assert decrypt(closed, *parts.values()) == b"plain"
     if changed in parts:
         parts[changed] = b"\1" + parts[changed][1:]
     else:
@@ -404,7 +426,7 @@ def test_the_aead_opens_only_what_it_closed(changed):
         closed[at] ^= 1
         closed = bytes(closed)
     with pytest.raises(CryptoError):
-        primitives.aead_decrypt(closed, *parts.values())
+        decrypt(closed, *parts.values())
 
 
 @pytest.mark.parametrize(("passes", "memory_kib"), [(1, 8), (2, 8), (1, 16), (1, 1024)])
@@ -419,6 +441,14 @@ def test_argon2id_is_libsodiums_with_memory_in_kib(passes, memory_kib):
 
 def test_the_bindings_are_called_without_a_wrapper():
     assert sign is crypto_sign
+
+
+def test_without_label_and_key_it_is_blake2b_512_of_rfc_7693():
+    """Its appendix A."""
+    assert primitives.unkeyed_blake2b(b"abc").hex() == (
+        "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d1"
+        "7d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 32, 64, 127, 128])
