@@ -21,7 +21,8 @@ _ID = hasher(b"env1-id")
 _u32 = struct.Struct(">I").pack
 
 
-def _identify(head: bytes, body: bytes, index: int) -> bytes:
+def identify(head: bytes, body: bytes, index: int) -> bytes:
+    """Return the id of a message by HEAD, BODY and its index (SPEC 5.5)."""
     state = _ID.copy()
     state.update(head)
     state.update(body)
@@ -50,7 +51,7 @@ def message_id(data: bytes, index: int = 0) -> bytes:
         raise UsageError("index is that of a message in its bundle, from 0")
     header = wire.decode(data)
     body = memoryview(data)[header.body : -wire.SIGNATURE_SIZE]
-    return _identify(data[: header.body], body_digest(body), index)
+    return identify(data[: header.body], body_digest(body), index)
 
 
 def recipients_of(data: bytes) -> tuple[bytes, ...]:
@@ -113,7 +114,7 @@ class Arrival:
 
     def identify(self, index: int) -> bytes:
         """Return the message id (SPEC 5.5)."""
-        return _identify(self.head, self.body, index)
+        return identify(self.head, self.body, index)
 
 
 class Message:

@@ -54,7 +54,7 @@ from envelope.errors import (
     UsageError,
 )
 from envelope.identity import Identity
-from envelope.message import Arrival, Bundle, Message
+from envelope.message import Arrival, Bundle, Message, identify
 from envelope.policy import MAX_BOUND_FRAMES, Policy
 from envelope.primitives import SIGN_LABEL, CryptoError, aead_decrypt, verify
 from envelope.replay import Batch, Mark, MemoryReplayStore, ReplayGuard, ReplayStore
@@ -86,7 +86,6 @@ addressed and its entry, HEAD, BIND's digest, the body, the body's digest, and n
 plain tuple: it is made for every envelope."""
 _Read = tuple[list[bytes], bytes | None, bytes | None]
 """Payloads, the place of the AEAD key in the cache, the AEAD key; None if the body is it."""
-_NOTHING: Final[_Read] = ([], None, None)
 _Delivered = tuple[list[bytes], Arrival]
 """Payloads, and what they share."""
 _PENDING: Any = None
@@ -344,7 +343,7 @@ class Opener:
         if self.replay.is_remote:
             raise UsageError("a shared replay memory does not challenge (SPEC 16.5)")
         verified = self._check(as_bytes(data, "an envelope"), bound, UNJUDGED, 0)
-        sender, header, bound_to, _, head, _, _, digest, now = verified
+        sender, header, _, _, head, _, _, digest, now = verified
         sender.guard.mark(
             header.stream,
             header.sequence,
@@ -354,9 +353,8 @@ class Opener:
             expected=True,
             forget_before=now - self._keep,
         )
-        arrival = Arrival(sender.peer, header, self.context, bound_to, 0, head, digest)
         age = self._monotonic() - self._began
-        return Challenge(sender.peer, Message(b"", 0, arrival).id, age)
+        return Challenge(sender.peer, identify(head, digest, 0), age)
 
     def answer(
         self,
@@ -534,7 +532,7 @@ class Opener:
         except RejectedError as error:
             error.verified = True
             # Whoever reports errors with the values of variables reports no payload, no key.
-            read = _NOTHING
+            read = None
             raise
         return self._hand_over(verified, read, skipped)
 
