@@ -14,7 +14,8 @@ from parallel import at_once, held_by_another_thread, in_child, raw_fork
 from support import identity
 
 from envelope.errors import RejectedError, StoreUnavailableError
-from envelope.replay.guard import NEVER, Gaps, Guard
+from envelope.forks import process
+from envelope.replay.guard import NEVER, Gaps, Guard, Remembered
 from envelope.stream import Stream, birth
 
 A, B, C, D = (bytes([letter]) * 16 for letter in b"abcd")
@@ -439,6 +440,154 @@ class TestFork:
         offer(guard, A, 3, 1)
         with held_by_another_thread(guard._lock):
             assert in_child(lambda: guard.gaps().unseen, seconds=2) == 3
+
+
+def new_life(guard):
+    """Return a new guard that took up what a store writes down of this one."""
+    floor, figures = guard.figures()
+    again = new_guard()
+    again.restore(floor, figures, [(stream, guard.remembered(stream)) for stream in known(guard)])
+    return again
+
+
+def lived():
+    """Return a guard whose figures differ: dropped streams, floors, gaps, late ones."""
+    guard = new_guard()
+    for stream, sequence, sent_at in (
+        (A, 3, 1), (A, 6, 1), (A, 1, 1),
+        (B, 7, 2), (B, 5, 3), (B, 75, 9), (B, 12, 2),
+        (C, 0, 4),
+    ):  # fmt: skip
+        assert isinstance(offer(guard, stream, sequence, sent_at, full_at=2), int)
+    return guard
+
+
+class TestRestore:
+    """What a store writes down, and what it reads."""
+
+    def test_a_new_guard_has_nothing_to_write_down(self):
+        assert new_guard().figures() == (NEVER, [0] * 9)
+        assert new_guard().known() == set()
+
+    @pytest.mark.audit("A3")
+    def test_all_that_decides_and_all_that_is_counted_comes_back(self):
+        guard = lived()
+        again = new_life(guard)
+        assert guard.known() == again.known() == {B, C}
+        assert again.figures() == guard.figures()
+        assert again.state() == guard.state()
+        assert again.gaps() == guard.gaps()
+        for stream in (B, C):
+            assert again.remembered(stream) == guard.remembered(stream)
+        for one in (guard, again):
+            assert offer(one, B, 75, 9) == "replayed"
+            assert offer(one, B, 11, 9) == "too_old"
+            assert offer(one, C, 1, 1) == "too_old"
+            assert offer(one, A, 9, 1) == "too_old"
+            assert offer(one, D, 0, 12, full_at=2) == 0
+            assert floors(one) == (4, {B: NEVER, D: 4})
+        assert again.gaps() == guard.gaps()
+
+    def test_the_memory_of_a_stream_is_told_by_name(self):
+        guard = lived()
+        assert guard.remembered(B)._replace(ring=b"") == Remembered(
+            floor=NEVER, first=7, newest=9, accepted=4, early=1, size=64, top=75, ring=b""
+        )
+        assert guard.remembered(C)[:7] == (1, 0, 4, 1, 0, 64, 0)
+
+    @pytest.mark.parametrize("figures", [[0] * 8 + [True], ["0"] * 9, [0.0] * 9, [0] * 8, [0] * 10])
+    def test_figures_that_are_none_are_refused(self, figures):
+        with pytest.raises((ValueError, TypeError)):
+            new_guard().restore(NEVER, figures, [])
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"floor": 2},
+            {"floor": -2},
+            {"floor": True},
+            {"first": -1},
+            {"newest": -1},
+            {"accepted": -1},
+            {"early": -1},
+            {"size": -1},
+            {"size": 63},
+            {"top": -1},
+            {"first": "0"},
+            {"newest": 4.0},
+            {"top": False},
+            {"size": 72},
+            {"ring": b""},
+        ],
+    )
+    def test_a_stream_that_is_none_is_refused(self, changed):
+        guard = lived()
+        floor, figures = guard.figures()
+        one = guard.remembered(C)
+        assert floor == one.floor == 1  # As high as it can be.
+        new_guard().restore(floor, figures, [(C, one)])
+        with pytest.raises((ValueError, TypeError)):
+            new_guard().restore(floor, figures, [(C, one._replace(**changed))])
+
+    @pytest.mark.parametrize("stream", [C[:-1], C + b"c", "c" * 16, list(C)])
+    def test_a_stream_that_is_not_16_bytes_is_refused(self, stream):
+        guard = lived()
+        with pytest.raises(ValueError, match="a stream that is none"):
+            new_guard().restore(*guard.figures(), [(stream, guard.remembered(C))])
+
+
+class TestWithin:
+    """A signal handler, or whatever else runs inside a mark in the same thread."""
+
+    def test_a_mark_within_a_mark_is_refused_and_both_ends_stay_whole(self):
+        guard = new_guard()
+        offer(guard, A, 0, 1)
+        options = {"full_at": 3, "window": 64, "expected": False}
+        inner = []
+
+        class Interrupting(int):
+            """A sequence that marks another one when it is first compared with the top."""
+
+            __hash__ = int.__hash__
+
+            def __lt__(self, other):
+                if not inner:
+                    with pytest.raises(StoreUnavailableError, match="within a mark") as refused:
+                        inner.append(guard.mark(B, 0, 1, **options))
+                    inner.append(refused.value.code)
+                return int(self) < other
+
+        assert guard.mark(A, Interrupting(5), 1, **options) == 4
+        assert inner == ["store_unavailable"]
+        assert known(guard) == {A}
+        # Behind it, and behind a refusal, marks go on.
+        assert offer(guard, A, 5, 1) == "replayed"
+        assert offer(guard, B, 0, 1) == 0
+
+    def test_a_guard_of_another_life_marks_nothing(self):
+        guard = Guard(cold=NEVER, birth=birth(), life=process.life() + 1)
+        guard.check(A, 0, 1, full_at=3, expected=False)
+        with pytest.raises(StoreUnavailableError, match="fork"):
+            guard.mark(A, 0, 1, full_at=3, window=64, expected=False)
+
+
+def test_a_refusal_of_the_cold_start_says_how_long_before_it_was_stamped():
+    with pytest.raises(RejectedError) as refused:
+        new_guard(cold=9_000_000_000).check(A, 0, 1_765_432_000, full_at=3, expected=False)
+    text = "before_start: stamped 7234.568 s before this receiver's replay memory begins"
+    assert str(refused.value) == text
+
+
+def test_a_refusal_behind_the_window_says_so():
+    guard = new_guard()
+    offer(guard, A, 100, 1)
+    for step in (
+        lambda: guard.check(A, 1, 1, full_at=3, expected=False),
+        lambda: guard.check_window(A, 1),
+    ):
+        with pytest.raises(RejectedError) as refused:
+            step()
+        assert str(refused.value) == "too_old: behind the replay window of its stream"
 
 
 @pytest.mark.audit("A3", "R1")
