@@ -15,6 +15,7 @@ import logging
 import pickle
 import pprint
 import traceback
+from types import SimpleNamespace
 
 import pytest
 from nacl.bindings import crypto_scalarmult_base, crypto_sign_seed_keypair
@@ -33,7 +34,9 @@ from envelope import (
     keyblock,
     keyfile,
 )
+from envelope import identity as identities
 from envelope.errors import StoreUnavailableError
+from envelope.identity import read_handle
 from envelope.keyfile import Cost
 from envelope.replay import MemoryReplayStore
 
@@ -230,6 +233,82 @@ def test_a_damaged_variable_is_named_and_not_repeated(monkeypatch, damage):
     assert ME.export()[7:20] not in str(raised.value)
     assert raised.value.__suppress_context__
     assert raised.value.__cause__ is None
+
+
+class TestReadHandle:
+    """Of descriptors that are not there: what is read, how much of it, and what is closed."""
+
+    @pytest.fixture
+    def pieces(self, monkeypatch):
+        """What arrives, piece by piece; behind it the end."""
+        self.asked, self.closed, coming = [], [], []
+
+        def read(fd, size):
+            self.asked.append(size)
+            return coming.pop(0)[:size] if coming else b""
+
+        system = SimpleNamespace(read=read, close=self.closed.append)
+        monkeypatch.setattr(identities, "os", system)
+        return coming
+
+    @pytest.mark.parametrize(("fd", "closed"), [(0, []), (1, []), (2, []), (3, [3]), (99, [99])])
+    def test_all_but_standard_input_output_and_error_are_closed(self, pieces, fd, closed):
+        pieces += [b"one", b" line"]
+        assert read_handle(fd, 10) == "one line"
+        assert self.closed == closed
+
+    def test_the_limit_is_reached_exactly_also_in_pieces(self, pieces):
+        pieces += [b"abc", b"d"]
+        assert read_handle(3, 4) == "abcd"
+        assert self.asked == [5, 2, 1]
+        pieces += [b"abcd", b"e", b"f"]
+        with pytest.raises(KeyFileError, match="file descriptor 3 holds something else than"):
+            read_handle(3, 4)
+        assert pieces == [b"f"]
+        assert self.closed == [3, 3]
+
+    def test_no_more_than_64_kib_are_read_at_once(self, pieces):
+        pieces += [b"a" * 65_536, b"b"]
+        assert len(read_handle(3, 100_000)) == 65_537
+        assert self.asked == [65_536, 34_465, 34_464]
+
+    @pytest.mark.parametrize(
+        ("content", "line"),
+        [
+            (b"", ""),
+            (b"\n", ""),
+            (b"a\n", "a"),
+            (b"a\n\n", "a\n"),
+            (b"\na", "\na"),
+            (b"a\r\n", "a\r"),
+            (b" a ", " a "),
+        ],
+    )
+    def test_one_line_feed_at_the_end_is_dropped_and_nothing_else(self, pieces, content, line):
+        pieces.append(content)
+        assert read_handle(3, 10) == line
+
+    @pytest.mark.parametrize("content", [b"\x80", b"a\xff", "é".encode()])
+    def test_what_is_not_ascii_is_refused_and_not_repeated(self, pieces, content):
+        pieces.append(content)
+        with pytest.raises(KeyFileError) as refused:
+            read_handle(7, 10)
+        assert str(refused.value) == "file descriptor 7 holds something else than was expected"
+
+    def test_the_text_of_an_identity_is_looked_for_in_4096_bytes(self, pieces):
+        pieces.append(b"x" * 4096)
+        with pytest.raises(KeyFileError, match="begins with envsec1"):
+            Identity.from_fd(3)
+        pieces.append(b"x" * 4097)
+        with pytest.raises(KeyFileError, match="something else"):
+            Identity.from_fd(3)
+
+    @pytest.mark.parametrize("fd", [2**31 - 1, 0])
+    def test_the_numbers_of_descriptors_are_what_a_c_int_holds(self, pieces, fd):
+        assert read_handle(fd, 10) == ""
+        for wrong in (2**31, -1, True, 3.0, None):
+            with pytest.raises(UsageError, match="number of an open file descriptor"):
+                read_handle(wrong, 10)
 
 
 @pytest.mark.parametrize("passphrase", [None, "correct horse"])
