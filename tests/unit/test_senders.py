@@ -269,6 +269,22 @@ class TestSenders:
         senders.remember(alice, (), b"place", b"key")
         assert alice.keys == {b"place": b"key"}
 
+    def test_a_signal_handler_may_drop_the_same_key_meanwhile(self, world):
+        class Interrupted(dict):
+            def __iter__(self):
+                oldest = next(super().__iter__())
+                del self[oldest]
+                return iter([oldest])
+
+        senders = self.senders(world, world.trust)
+        alice = senders.find(world.trust.snapshot, ALICE.key_id)
+        alice.keys = Interrupted.fromkeys(range(128), b"old")
+        senders.remember(alice, (), b"place", b"key")
+        assert list(alice.keys.items()) == [
+            *((n, b"old") for n in range(1, 128)),
+            (b"place", b"key"),
+        ]
+
     def test_a_new_snapshot_begins_anew_and_keeps_the_replay_memory(self, world):
         senders = self.senders(world, world.trust)
         before = senders.find(world.trust.snapshot, ALICE.key_id)
