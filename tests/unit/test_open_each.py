@@ -83,7 +83,8 @@ def test_of_copies_in_one_batch_one_is_delivered(workers):
     copies = [*arrivals, *reversed(arrivals), *arrivals, *arrivals * 10]
     results = opener.open_each(copies, workers=workers)
     assert [one[0].payload for one in results[:3]] == [b"0", b"1", b"2"]
-    assert [(one.code, one.verified) for one in results[3:]] == [("replayed", True)] * 36
+    refused = [(one.code, one.verified, one.claimed_sender) for one in results[3:]]
+    assert refused == [("replayed", True, world.alice.key_id)] * 36
 
 
 def test_many_workers_mark_in_a_durable_store_too(tmp_path):

@@ -68,6 +68,19 @@ class TestYoungStreams:
         young.add(origin(1, 9), sent_at=0, since=0, now=0)
         assert len(young) == 8
 
+    def test_a_signal_handler_may_drop_the_oldest_meanwhile(self):
+        class Interrupted(YoungStreams):
+            def __iter__(self):
+                names = [*super().__iter__()]
+                for name in names[:1]:
+                    del self[name]
+                return iter(names)
+
+        young = Interrupted()
+        young.update({origin(1, stream): None for stream in range(8)})
+        young.add(origin(1, 9), sent_at=0, since=0, now=0)
+        assert [*young.keys()] == [origin(1, stream) for stream in (*range(1, 8), 9)]
+
 
 @pytest.fixture
 def world():

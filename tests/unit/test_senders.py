@@ -217,7 +217,9 @@ class TestBounds:
 
     def test_what_is_only_signed_has_no_key(self, world):
         opener = world.opener()
-        opener.open(world.sealer(to=[BOB.public], sealed=False).seal(b"x"))
+        sealer = world.sealer(to=[BOB.public], sealed=False)
+        opener.open(sealer.seal(b"x"))
+        opener.open_bundle(sealer.seal_bundle([b"x", b"y"]))
         assert sender_of(opener).keys == {}
 
     def test_each_sender_has_its_own(self, world):
