@@ -129,10 +129,13 @@ class TestColdAndWarm:
 
         monkeypatch.setattr(keyblock, "unwrap", counted(keyblock.unwrap))
         monkeypatch.setattr(openers, "bind", counted(openers.bind))
+        monkeypatch.setattr(Senders, "remember", counted(Senders.remember))
         opener, sealer = world.opener(), world.sealer(to=[BOB.public])
         for bound in ([], [], [b"topic"], [b"topic"], [b"topic"], []):
             opener.open(sealer.seal(b"x", bound=bound), bound=bound)
-        assert done == ["unwrap", "bind"]
+        assert done == ["unwrap", "remember", "bind", "remember"]
+        opener.open(world.sealer().seal(b"signed only"))
+        assert len(done) == 4
 
     @pytest.mark.audit("A13")
     def test_what_is_cached_does_not_outlive_the_trust(self, world):
