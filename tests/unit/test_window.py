@@ -250,7 +250,7 @@ def test_holes_are_counted_from_the_first_asked_for_to_the_top():
     assert window.holes(15) == 0
     assert window.holes(16) == 0
     assert window.holes(1000) == 0
-    assert window.holes(0) == 13
+    assert window.holes(0) == window.holes(-1) == window.holes(-100) == 13
     window.add(15 + 64)  # 15 has left, 16 is the lowest inside
     assert window.holes(10) == 63
     assert window.holes(17) == 62
