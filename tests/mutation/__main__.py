@@ -47,8 +47,9 @@ def main() -> int:
     for module in args.modules:
         tests = {module: _tests(module, plan["modules"][module])}
         source = ROOT / "envelope" / (module.replace(".", "/") + ".py")
+        memory = _memory(source)  # Of what is read here: it may be edited meanwhile.
         found = [one for one in mutants(module, source) if re.search(args.grep, one.place)]
-        known = _recall(source) if args.again else []
+        known = _recall(memory) if args.again else []
         made = {mutant.key for mutant in found}
         killed = {
             one.mutant.key: one
@@ -61,7 +62,7 @@ def main() -> int:
         row = _row(module, results, explained)
         print(f"{row}\n{len(fresh)} mutants in {time.monotonic() - start:.0f} s")
         if not args.grep:
-            _remember(source, results)
+            _remember(memory, results)
             if args.write:
                 _write(args.write, row)
         said = _problems(module, results, explained)
@@ -129,14 +130,12 @@ def _share(killed: int, of: int) -> str:
     return f"{(killed * 1000 // of if of else 1000) / 10:.1f}%"
 
 
-def _recall(source: Path) -> list[Result]:
+def _recall(path: Path) -> list[Result]:
     """Return the results of the last run over this very source; none if there was none."""
-    path = _memory(source)
     return pickle.loads(path.read_bytes()) if path.exists() else []
 
 
-def _remember(source: Path, results: Sequence[Result]) -> None:
-    path = _memory(source)
+def _remember(path: Path, results: Sequence[Result]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(pickle.dumps(list(results)))
 
