@@ -12,7 +12,7 @@ from support import SECOND, START, FakeClock, World, identity
 from envelope import Opener, Policy, UsageError
 from envelope import clock as clocks
 from envelope.errors import RejectedError, StoreUnavailableError
-from envelope.replay import Gaps, Guard, MemoryReplayStore, ReplayStore
+from envelope.replay import Gaps, Guard, MemoryReplayStore, ReplayStore, memory
 from envelope.replay.guard import NEVER
 from envelope.stream import Stream
 
@@ -40,6 +40,17 @@ def mark(guard, sequence=0, sent_at=COLD + 1):
 
 def cold_store():
     return MemoryReplayStore(clock=FakeClock())
+
+
+def test_a_place_that_is_known_costs_no_other_guard(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        memory, "Guard", lambda **options: made.append(Guard(**options)) or made[-1]
+    )
+    store = cold_store()
+    guards = [guard_of(store) for _ in range(3)]
+    assert guards == made * 3
+    assert len(made) == 1
 
 
 class TestColdStart:
