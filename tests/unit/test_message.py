@@ -10,7 +10,7 @@ from support import START, World, flip, identity
 from envelope import UsageError, message_id, recipients_of
 from envelope.codec import encode_frames, encode_object
 from envelope.errors import MalformedError, VersionError
-from envelope.message import Arrival, Message
+from envelope.message import Arrival, Bundle, Message
 from envelope.wire import Header
 
 ALICE, BOB, CAROL = identity("alice"), identity("bob"), identity("carol")
@@ -100,6 +100,16 @@ class TestMessage:
         assert bundle.payloads == payloads
         with pytest.raises(IndexError):
             bundle[3]
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_messages_that_are_made_already_are_a_bundle_too_and_stay_the_same(self, world, count):
+        data = world.sealer().seal_bundle([b"%d" % number for number in range(count)])
+        messages = list(world.opener().open_bundle(data))
+        bundle = Bundle.of(messages)
+        assert bundle.payloads == tuple(message.payload for message in messages)
+        assert bundle.sender is messages[0].sender
+        assert len(bundle) == count
+        assert all(one is other for one, other in zip(bundle, messages, strict=True))
 
     def test_one_envelope_is_a_bundle_of_one(self, world):
         bundle = world.opener().open_bundle(world.sealer().seal(b"x"))
