@@ -105,6 +105,29 @@ def test_the_head_of_data_is_twenty_bytes_as_specified(flags):
     assert data.startswith(wire.DATA_START)
 
 
+@pytest.mark.parametrize("counter", [0, 2**31, 2**32 - 1, 2**47, 2**48 - 1])
+def test_counters_of_all_sizes_are_written_and_read(counter):
+    data = wire.data_head(wire.start(wire.DATA), counter >> 32, counter & 0xFFFF_FFFF, b"s" * 8)
+    assert data[6:12] == counter.to_bytes(6, "big")
+    assert wire.read_data(data) == (0, counter >> 32, counter & 0xFFFF_FFFF, b"s" * 8)
+
+
+def test_every_flags_byte_is_read_as_it_stands():
+    assert wire.read_data(data_message(255))[0] == 255
+
+
+def test_the_numbers_are_those_of_the_specification():
+    assert (wire.REPLY, wire.CONTROL) == (2, 4)
+    assert wire.OVERHEAD == wire.DATA_HEAD + wire.TAG_SIZE == 20 + 16
+    assert max(SIZES.values()) == wire.LARGEST
+
+
+@pytest.mark.parametrize("kind", [*SIZES, wire.DATA])
+def test_whether_a_message_is_an_initiation_is_told_by_its_kind(kind):
+    # Its flags are not looked at, though they may have that value.
+    assert wire.is_initiation(message(kind, 36, flags=3)) is (kind == 3)
+
+
 def test_an_initiation_begins_with_its_two_parties():
     data = wire.start(wire.INITIATION) + b"i" * 16 + b"r" * 16 + bytes(136)
     assert wire.kind_of(data) == wire.INITIATION
