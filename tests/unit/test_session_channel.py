@@ -67,9 +67,18 @@ def test_stream_ids_are_the_halves_of_one_hash_by_who_began():
     assert (two.our_stream, two.their_stream) == (both[16:], both[:16])
 
 
+def test_a_session_keeps_what_the_handshake_left():
+    one, two = ends()
+    assert (one.is_initiator, two.is_initiator) == (True, False)
+    assert (one.our_id, one.their_id) == (two.their_id, two.our_id) == (b"i" * 8, b"r" * 8)
+    assert one.began_at == two.began_at == 5
+
+
 def test_message_ids_are_the_same_at_both_ends():
     one, two = ends()
-    sealed = one.sealed(one.seal(b"x"))
+    data = one.seal(b"x")
+    sealed = one.sealed(data)
+    assert sealed.data is data
     assert sealed.id == H(32, b"env1-message", one.our_stream, bytes(8))
     assert sealed.id == message_id(two.their_stream, 0)
     assert sealed.stream == two.their_stream
