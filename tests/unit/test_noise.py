@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envelope.primitives import CryptoError, x25519_public
-from envelope.session.noise import MAX_MESSAGE, Handshake, nonce_of
+from envelope.primitives import CryptoError, chacha_encrypt, x25519, x25519_public
+from envelope.session.noise import MAX_MESSAGE, Handshake, _SymmetricState, nonce_of
 
 ALICE, BOB, EVE = (bytes([number]) * 32 for number in (1, 2, 3))
 FIRST_SIZE, SECOND_SIZE = 32 + 48 + 16, 32 + 16
 
 
-def ends(prologue=b"p", other=None, expected=BOB):
+def ends(prologue=b"p", other=None, expected=BOB, shared=None):
     """Return initiator and responder."""
     first = Handshake(
         secret=ALICE,
@@ -23,6 +23,7 @@ def ends(prologue=b"p", other=None, expected=BOB):
         ephemeral=b"a" * 32,
         prologue=prologue,
         remote_static=x25519_public(expected),
+        shared=shared,
     )
     second = Handshake(
         secret=BOB,
@@ -30,6 +31,7 @@ def ends(prologue=b"p", other=None, expected=BOB):
         ephemeral=b"b" * 32,
         prologue=prologue if other is None else other,
         remote_static=None,
+        shared=shared,
     )
     return first, second
 
@@ -68,6 +70,53 @@ def test_there_are_no_keys_before_the_end():
     assert one.keys is None
 
 
+def test_it_is_over_when_both_messages_were_written_and_read():
+    one, two = ends()
+    assert (one.is_over, two.is_over) == (False, False)
+    two.read(one.write(b""))
+    assert (one.is_over, two.is_over) == (False, False)
+    message = two.write(b"")
+    assert (one.is_over, two.is_over) == (False, True)
+    one.read(message)
+    assert one.is_over
+
+
+def test_what_two_static_keys_come_to_is_asked_for_once_and_used():
+    asked = []
+
+    def shared(public):
+        asked.append(public)
+        return x25519(ALICE, x25519_public(BOB))
+
+    told, plain = ends(shared=shared), ends()
+    first, second = (one.write(b"x") for one, _ in (told, plain))
+    assert first == second
+    assert asked == [x25519_public(BOB)]
+    assert told[1].read(first) == b"x"
+    assert asked == [x25519_public(BOB), x25519_public(ALICE)]
+    told[0].read(told[1].write(b"y"))
+    assert len(asked) == 2
+    # What it says is what is used: another secret, and nothing opens.
+    (one, _), (_, two) = ends(shared=lambda _: b"s" * 32), ends()
+    with pytest.raises(CryptoError):
+        two.read(one.write(b"x"))
+
+
+@pytest.mark.audit("C6")
+def test_a_key_encrypts_under_each_nonce_once_and_another_begins_anew():
+    here, there = _SymmetricState(), _SymmetricState()
+    for shared in (b"1" * 32, b"2" * 32):
+        for state in (here, there):
+            state.mix_key(shared)
+        for count in range(3):
+            before = here.hash
+            data = here.encrypt_and_hash(b"same")
+            assert data == chacha_encrypt(b"same", before, nonce_of(count), here._key)
+            assert there.copy().decrypt_and_hash(data) == b"same"
+            assert there.decrypt_and_hash(data) == b"same"
+            assert here.hash == there.hash != before
+
+
 @pytest.mark.audit("A1")
 @pytest.mark.parametrize("at", range(FIRST_SIZE + 3))
 def test_a_first_message_with_any_bit_changed_changes_nothing(at):
@@ -104,6 +153,7 @@ def test_a_message_of_a_wrong_size_is_none(size):
 
 
 def test_the_largest_message_is_one():
+    assert MAX_MESSAGE == 65_535
     one, two = ends()
     payload = bytes(MAX_MESSAGE - FIRST_SIZE)
     assert two.read(one.write(payload)) == payload
@@ -220,7 +270,8 @@ def test_two_handshakes_of_the_same_ends_share_no_key():
 def test_nothing_printed_shows_a_key():
     one, two = ends()
     for end in (one, two, copy.copy(one)):
-        assert repr(end).startswith("<Handshake, ")
+        role = "responder" if end is two else "initiator"
+        assert repr(end) == f"<Handshake, {role}, 0 of 2 messages>"
         for secret in (ALICE, BOB, b"a" * 32):
             assert secret.hex() not in repr(end)
             assert repr(secret) not in repr(end)

@@ -19,7 +19,7 @@ def test_the_numbers_are_those_of_the_specification():
 
 
 @pytest.mark.audit("A16")
-@pytest.mark.parametrize("now", [0, 1, 5 * SECOND, 2**62])
+@pytest.mark.parametrize("now", [-5 * SECOND, 0, 1, 5 * SECOND, 2**62])
 def test_32_at_once_and_then_8_a_second(now):
     bucket = Bucket()
     assert taken(bucket, now) == 32
@@ -39,3 +39,9 @@ def test_what_was_refused_costs_nothing():
     bucket = Bucket()
     assert taken(bucket, 0, tries=100_000) == 32
     assert bucket.take(SECOND // 8)
+
+
+def test_a_reading_from_before_all_time_permits_nothing():
+    bucket = Bucket()
+    assert not bucket.take(-(2**62) - BURST * SECOND // RATE)
+    assert taken(bucket, -(2**62)) == BURST

@@ -6,6 +6,8 @@ import pytest
 from sides import Pair
 
 from envelope import Policy
+from envelope.replay import Gaps
+from envelope.session.figures import Figures
 
 
 def received(pair, sent, order):
@@ -49,3 +51,24 @@ def test_a_message_says_how_many_are_missing_before_it():
     sent = [pair.alice.manager.send(b"") for _ in range(6)]
     messages = [pair.bob.manager.receive(sent[n]) for n in (0, 3, 2, 5)]
     assert [message.skipped for message in messages] == [0, 2, 0, 1]
+
+
+@pytest.mark.audit("A21")
+def test_every_figure_counts_the_sessions_that_are_there_and_those_that_were():
+    here, gone = Pair(policy=Policy(window=64)), Pair(policy=Policy(window=64))
+    for pair, order in ((here, [1, 4, 3]), (gone, [70, 69, 2])):
+        pair.alice.manager.send(b"")
+        pair.bob.hear(pair.alice.out()[0])
+        pair.alice.hear(pair.bob.out()[0])
+        pair.alice.out()  # The message of counter 0 is lost.
+        sent = [pair.alice.manager.send(b"") for _ in range(70)]
+        received(pair, [None, *sent], order)
+    channels = [here.bob.current]
+    figures = Figures(lambda: channels)
+    # Skipped are 0, then 2 and 3, of which 3 came late.
+    assert figures.gaps() == Gaps(1, 3, 3, 1, 2, 0, 0)
+    # Of the other nothing can come any more: of 71, 69 are lost; 2 was behind the window.
+    figures.close(gone.bob.current)
+    assert figures.gaps() == Gaps(1, 5, 73, 2, 2, 69, 0)
+    channels.clear()
+    assert figures.gaps() == Gaps(0, 2, 70, 1, 0, 69, 0)

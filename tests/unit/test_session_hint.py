@@ -32,3 +32,20 @@ def test_a_hint_is_of_its_signer_in_its_context_and_unchanged():
     assert not hint.is_genuine(made, BOB.public, context_digest(b"other", ()))
     for at in range(len(made)):
         assert not hint.is_genuine(flip(made, at), BOB.public, CTX)
+
+
+def test_of_hashes_and_keys_no_more_bytes_are_asked_than_they_have(monkeypatch):
+    asked = []
+
+    def hashed(size, *parts):
+        asked.append(size)
+        return H(size, *parts)
+
+    def verified(signed, key):
+        asked.append(len(key))
+        return verify(signed, key)
+
+    monkeypatch.setattr(hint, "H", hashed)
+    monkeypatch.setattr(hint, "verify", verified)
+    assert hint.is_genuine(hint.make(BOB, CTX, DATA), BOB.public, CTX)
+    assert asked == [64, 64, 32]

@@ -9,7 +9,17 @@ import pytest
 
 from envelope import UsageError
 from envelope.session import Timing
-from envelope.session.timing import REJECT_AFTER, REKEY_AFTER, RESPONDER_LATER, Times
+from envelope.session.timing import (
+    BURST,
+    MAX_LINKS,
+    MAX_STAGED,
+    MAX_STAGED_BYTES,
+    RATE,
+    REJECT_AFTER,
+    REKEY_AFTER,
+    RESPONDER_LATER,
+    Times,
+)
 
 DEFAULTS = {
     "rekey_after": 120,
@@ -25,6 +35,8 @@ DEFAULTS = {
 def test_the_defaults_are_those_of_the_specification():
     assert dataclasses.asdict(Timing()) == DEFAULTS
     assert (REKEY_AFTER, REJECT_AFTER, RESPONDER_LATER) == (2**32, 2**40, 15_000_000)
+    assert (MAX_STAGED, MAX_STAGED_BYTES, MAX_LINKS) == (1024, 16 * 1_048_576, 1024)
+    assert (BURST, RATE) == (32, 8)
 
 
 def test_times_are_the_same_in_microseconds():
