@@ -53,6 +53,30 @@ def slots(one):
 STAGED = Staged(b"", (), 0, None)
 
 
+def test_a_new_link_has_nothing_and_was_heard_now():
+    one = link()
+    assert (one.address, one.peer, one.key_id, one.times) == ("address", BOB, BOB.key_id, TIMES)
+    assert slots(one) == (None, None, None)
+    assert (one.is_lost, one.initiation, one.staged, one.heard_at) == (False, None, (), NOW)
+    assert one.asked_at == one.asking_since == one.wait == one.repeat_at == 0
+    assert one.owed_since == one.unanswered_since == one.wake_at == 0
+    assert not hasattr(one, "tally")
+    one.tally = tally = object()
+    assert one.tally is tally
+
+
+class TestSend:
+    def test_by_a_current_session_that_is_not_over_and_not_lost(self):
+        one = link(current=channel())
+        assert one.may_send(NOW + TIMES.reject - 1)
+        assert not one.may_send(NOW + TIMES.reject)
+        one.is_lost = True
+        assert not one.may_send(NOW)
+
+    def test_by_no_other_session(self):
+        assert not link(next=channel(), previous=channel()).may_send(NOW)
+
+
 class TestAsk:
     def test_an_initiation_is_out(self):
         one, out = link(), initiation()
@@ -194,6 +218,8 @@ class TestGiveUpAndRevoke:
         three = [channel() for _ in range(3)]
         one = link(current=three[0], next=three[1], previous=three[2], initiation=initiation())
         assert one.revoke() == three
+        assert slots(one) == (None, None, None)
+        assert (one.initiation, one.asking_since, one.wait) == (None, 0, 0)
         assert one.is_empty
 
 
@@ -255,6 +281,15 @@ class TestDeadline:
                     "asking_since": NOW - TIMES.give_up + 4,
                 },
                 4,
+            ),
+            (
+                {
+                    "current": channel(NOW - TIMES.reject + 3),
+                    "initiation": initiation(),
+                    "repeat_at": NOW + 8,
+                    "asking_since": NOW,
+                },
+                3,
             ),
             ({"next": channel(NOW - 2), "staged": [STAGED]}, RETRY - 2),
             ({"next": channel(NOW - 2), "staged": [STAGED], "wait": 3 * RETRY}, 3 * RETRY - 2),
