@@ -78,10 +78,16 @@ def test_what_is_generated_is_read_as_itself():
         " 417-Adult-CONSENSUS\n",
         "417 - adult - consensus",
         "417  adult-consensus",
+        "417-adult-consensus".rjust(100),
     ],
 )
 def test_a_person_may_type_spaces_and_capitals(typed):
     assert codes.parse(typed) == "417-adult-consensus"
+
+
+@pytest.mark.parametrize("code", ["100-aardvark-adroitness", "999-zulu-yucatan"])
+def test_the_first_and_the_last_code_are_codes(code):
+    assert codes.parse(code) == code
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_a_person_may_type_spaces_and_capitals(typed):
         ("417", "a number and two words"),
         ("417-adult", "a number and two words"),
         ("417-adult-consensus-zulu", "a number and two words"),
-        ("417-adult-consensus" + " " * 100, "a number and two words"),
+        ("417-adult-consensus".rjust(101), "a number and two words"),
         ("\u0664\u0661\u0667-adult-consensus", "a number and two words"),
         ("41-adult-consensus", "100 to 999"),
         ("4170-adult-consensus", "100 to 999"),
