@@ -358,8 +358,3 @@ def test_nothing_is_confirmed_or_doubted_before_its_time():
     pair.alice.manager._exchange.turn(link, now + 1)
     assert (link.owed_since, link.unanswered_since) == (0, 0)
     assert [len(data) for data in pair.alice.out()] == [174, 36]
-
-
-def test_paces_are_called_as_they_are_written():
-    assert [pace.value for pace in Pace] == ["free", "asks", "answers"]
-    assert [pace.name.lower() for pace in Pace] == [pace.value for pace in Pace]

@@ -153,7 +153,6 @@ def test_whether_there_is_a_session():
     assert manager.is_open()
     assert manager.is_open(to=BOB.public)
     assert not manager.is_open(address="other")
-    assert in_child(manager.is_open) is False
     pair.alice.link().is_lost = True
     assert not manager.is_open()
     pair.alice.link().is_lost = False
@@ -431,6 +430,12 @@ def test_a_forked_child_answers_by_no_session_that_its_parent_was_granted(how):
     assert in_child(child, **fork) == ("unknown_session", [106])
     assert pair.bob.hear(data) == b"first"
     assert [len(one) for one in pair.bob.out()] == [36 + 6]
+
+
+def test_a_child_has_no_session_to_send_by():
+    pair = Pair().open()
+    assert pair.alice.manager.is_open()
+    assert in_child(pair.alice.manager.is_open) is False
 
 
 def test_a_child_that_only_ticks_begins_anew():
