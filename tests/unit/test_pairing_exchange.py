@@ -12,7 +12,7 @@ from support import flip, identity
 from envelope.errors import PairingCodeError, PairingError, PairingTimeoutError, UsageError
 from envelope.pairing import exchange, messages
 from envelope.pairing.exchange import MACHINES, PEOPLE, Connector, Listener, State
-from envelope.pairing.messages import BODY_SIZES, MAX_MESSAGE, Type, decode, head
+from envelope.pairing.messages import BODY_SIZES, MAX_MESSAGE, Type, head
 
 SPEC = (Path(__file__).parents[2] / "docs" / "SPEC.md").read_text(encoding="utf-8")
 IDENTITY = bytes([1]) + bytes(31)
@@ -23,39 +23,6 @@ KINDS = range(1, 9)
 
 def receiver_of(kind: int) -> str:
     return "listener" if kind in OF_CONNECTOR else "connector"
-
-
-# --- Messages -----------------------------------------------------------------------------
-
-
-def test_the_sizes_are_those_of_spec_19_3():
-    rows = re.findall(
-        r"^\| (\d) \| (?:connector|listener|either) \|.*\| (\d+) \|$", SPEC, re.MULTILINE
-    )
-    assert {int(kind): int(size) for kind, size in rows} == {
-        kind: 6 + size for kind, size in BODY_SIZES.items()
-    }
-    assert max(BODY_SIZES.values()) + 6 <= MAX_MESSAGE
-
-
-@pytest.mark.parametrize("kind", list(Type))
-def test_a_message_of_another_size_is_none(kind):
-    whole = head(kind) + bytes(BODY_SIZES[kind])
-    assert decode(whole) == (kind, bytes(BODY_SIZES[kind]))
-    for size in {*range(len(whole)), len(whole) + 1, 10_000} - {len(whole)}:
-        with pytest.raises(PairingError, match="no message of a pairing"):
-            decode(whole[:size].ljust(size, b"\0"))
-
-
-def test_another_magic_version_or_type_is_no_message():
-    whole = head(Type.END)
-    for position in range(5):
-        for bit in range(8):
-            with pytest.raises(PairingError):
-                decode(flip(whole, position, 1 << bit))
-    for kind in range(9, 256):
-        with pytest.raises(PairingError):
-            decode(whole[:5] + bytes((kind,)))
 
 
 # --- An honest run ------------------------------------------------------------------------
