@@ -26,6 +26,22 @@ def test_one_code_gives_one_key_and_two_codes_two():
     assert one.finish(other.element) != other.finish(one.element)
 
 
+@pytest.mark.parametrize("is_connector", [False, True])
+def test_the_identities_are_those_of_the_specification(is_connector):
+    ids = {"idA": b"envelope/v1/pair/connect", "idB": b"envelope/v1/pair/listen"}
+    kind, side = (pake.SPAKE2_B, b"A") if is_connector else (pake.SPAKE2_A, b"B")
+    other = kind(b"code", **ids)
+    ours = Pake(b"code", is_connector=is_connector, random=seeded())
+    element = other.start()[1:]
+    assert ours.finish(element) == other.finish(side + ours.element)
+
+
+def test_the_secret_comes_from_the_randomness_that_is_given():
+    one, again = (Pake(b"code", is_connector=True, random=seeded(1)) for _ in range(2))
+    other = Pake(b"code", is_connector=True, random=seeded(2))
+    assert one.element == again.element != other.element
+
+
 def test_an_own_element_is_refused_though_the_package_may_raise_what_it_likes():
     for end in pair():
         with pytest.raises(PairingError, match="came back"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
-from sides import Pair
-from support import identity
+from sides import Pair, Side
+from support import SECOND, START, flip, identity
 
+from envelope import UsageError
 from envelope.forks import process
+from envelope.session import Datagram, Pace
 
-ALICE, BOB = identity("alice"), identity("bob")
+BOB = identity("bob")
 
 
 @pytest.fixture
@@ -58,3 +62,103 @@ def test_whatever_is_called_first_in_another_process_nothing_of_the_parent_is_le
     manager.tick()
     assert manager._exchange is exchange
     assert manager.staged > 0
+
+
+# Links.
+
+
+def test_a_manager_serves_one_socket():
+    manager = Pair().alice.manager
+    manager.attach(Pace.FREE)
+    with pytest.raises(UsageError, match="serves one socket"):
+        manager.attach(Pace.FREE)
+
+
+def test_a_link_that_was_made_to_send_counts_as_heard_now():
+    pair = Pair()
+    pair.alice.send()
+    assert pair.alice.link().heard_at == pair.mono()
+
+
+def test_whether_there_is_a_session_is_told_of_the_peer_that_is_named():
+    side = Side("alice", "bob", "carol")
+    peers = {name: Side(name, "alice") for name in ("bob", "carol")}
+    assert not side.manager.is_open()
+    side.send(to=BOB.public)
+    (initiation,) = side.send(to=identity("carol").public)
+    peers["carol"].hear(initiation)
+    side.hear(peers["carol"].out()[0])
+    assert side.manager.is_open(to=identity("carol").public)
+    assert not side.manager.is_open(to=BOB.public)
+    assert not side.manager.is_open()
+
+
+def test_a_hint_goes_where_the_message_came_from():
+    pair = Pair().open()
+    data = pair.alice.manager.send(b"x")
+    assert pair.bob.hear(flip(data, 12), address="one") == "unknown_session"
+    pair.advance(180)
+    assert pair.bob.hear(data, address="two") == "unknown_session"
+    assert [(one.address, one.bound) for one in pair.bob.manager.outbox] == [
+        ("one", ()),
+        ("two", ()),
+    ]
+    assert all(type(one) is Datagram for one in pair.bob.manager.outbox)
+
+
+# Dates.
+
+
+@pytest.mark.audit("A13", "A19")
+def test_dates_are_looked_at_ten_times_a_second_when_something_is_sent():
+    pair = Pair().open()
+    pair.alice.permit("bob", not_after=datetime.fromtimestamp(START / SECOND + 60, UTC))
+    assert pair.alice.manager.send(b"x") is not None
+    pair.alice.wall.advance(60)
+    pair.mono.now += SECOND // 10 - 1
+    assert pair.alice.manager.send(b"x") is not None
+    pair.mono.now += 1
+    with pytest.raises(UsageError, match="no session with this peer: not_trusted"):
+        pair.alice.manager.send(b"x")
+    assert pair.alice.manager.links == []
+
+
+# Sessions that seemed lost.
+
+
+def test_only_what_comes_by_the_current_session_shows_that_it_is_not_lost():
+    pair = Pair().open()
+    before = pair.bob.manager.send(b"before")
+    pair.alice.manager._exchange.ask(pair.alice.link(), pair.mono())
+    pair.carry()
+    link = pair.alice.link()
+    link.is_lost = True
+    assert pair.alice.hear(before) == b"before"
+    assert link.is_lost
+    assert pair.alice.hear(pair.bob.manager.send(b"now")) == b"now"
+    assert not link.is_lost
+
+
+def test_what_waits_for_new_keys_does_not_go_by_the_old_when_they_are_heard():
+    pair = Pair()
+    pair.alice.manager.attach(Pace.ASKS)
+    pair.open()
+    pair.advance(121)
+    assert len(pair.alice.send(b"waits")) == 1
+    assert pair.alice.hear(pair.bob.manager.send(b"x")) == b"x"
+    assert (pair.alice.out(), pair.alice.manager.staged) == ([], 1)
+
+
+# What is counted.
+
+
+def test_each_message_is_counted_and_control_is_not():
+    pair = Pair().open()
+    before = pair.bob.manager.stats.senders["alice"]
+    for _ in range(3):
+        pair.bob.hear(pair.alice.manager.send(b"x"))
+    pair.alice.manager._exchange.send_control(pair.alice.link())
+    pair.bob.hear(pair.alice.out()[0])
+    after = pair.bob.manager.stats.senders["alice"]
+    assert after.messages - before.messages == 3
+    assert pair.bob.link().tally.messages == pair.bob.link().tally.accepted == after.messages
