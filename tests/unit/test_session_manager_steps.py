@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,8 @@ from support import SECOND, START, flip, identity
 from envelope import UsageError
 from envelope.forks import process
 from envelope.session import Datagram, Pace
+from envelope.session.channel import message_id
+from envelope.session.timing import REJECT_AFTER
 
 BOB = identity("bob")
 
@@ -121,6 +124,34 @@ def test_dates_are_looked_at_ten_times_a_second_when_something_is_sent():
     with pytest.raises(UsageError, match="no session with this peer: not_trusted"):
         pair.alice.manager.send(b"x")
     assert pair.alice.manager.links == []
+
+
+@pytest.mark.audit("A13", "A19")
+def test_dates_are_looked_at_with_a_tick_that_is_due():
+    pair = Pair().open()
+    pair.alice.permit("bob", not_after=datetime.fromtimestamp(START / SECOND + 60, UTC))
+    pair.alice.tick()
+    pair.alice.wall.advance(60)
+    pair.mono.now += SECOND // 10 - 1
+    pair.alice.tick()
+    assert len(pair.alice.manager.links) == 1
+    pair.mono.now += 1
+    pair.alice.tick()
+    assert pair.alice.manager.links == []
+
+
+# Ids.
+
+
+@pytest.mark.parametrize("counter", [7, 2**32 - 1, 2**32, REJECT_AFTER - 1])
+@pytest.mark.parametrize("payload", [b"", b"payload"])
+def test_the_id_of_data_is_that_of_its_counter(counter, payload):
+    pair = Pair().open()
+    pair.alice.current._take = itertools.count(counter).__next__
+    data = pair.alice.manager.send(payload)
+    assert pair.bob.manager.id_of(data) == message_id(pair.alice.current.our_stream, counter)
+    message = pair.bob.manager.receive(data)
+    assert (message.sequence, message.id) == (counter, pair.bob.manager.id_of(data))
 
 
 # Sessions that seemed lost.
