@@ -163,6 +163,7 @@ def test_the_two_families_are_apart():
 def test_the_exported_names_are_these():
     assert sorted(envelope.__all__) == envelope.__all__
     assert set(envelope.__all__) == {
+        "Bundle",
         "EnvelopeError",
         "Fleet",
         "Identity",
