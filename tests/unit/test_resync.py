@@ -105,7 +105,8 @@ class TestAnswer:
         data = slow.sealer().seal(b"me", in_reply_to=asked)
         since = bob.monotonic()
         message = bob.answer(data, in_reply_to=asked, asked=[world.alice.key_id], since=since)
-        assert message.payload == b"me"
+        assert (message.payload, message.index) == (b"me", 0)
+        assert message.id == message_id(data)
 
     @pytest.mark.parametrize(("after", "is_fresh"), [(30, True), (30.000001, False)])
     def test_for_max_age(self, world, slow, asked, after, is_fresh):
