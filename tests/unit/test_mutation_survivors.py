@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,10 @@ import envelope
 ROOT = Path(__file__).parents[2]
 PLAN = tomllib.loads((ROOT / "tests/mutation/plan.toml").read_text(encoding="utf-8"))
 SURVIVORS = tomllib.loads((ROOT / "tests/mutation/survivors.toml").read_text(encoding="utf-8"))
+
+EXPLAINED = Counter(one["module"] for one in SURVIVORS["survivor"])
+ROW = re.compile(r"^\| `(.+?)` \| (\d+) \| (\d+) \| \d+ \| (\d+) \|", re.MULTILINE)
+TABLE = ROW.findall((ROOT / "docs/mutation.md").read_text(encoding="utf-8"))
 
 
 def source(module):
@@ -31,3 +37,16 @@ def test_the_line_of_a_survivor_stands_in_its_module_and_has_a_reason(one):
 def test_every_file_of_tests_in_the_plan_is_there(module):
     assert all((ROOT / path).is_file() for path in PLAN["modules"][module])
     assert source(module)
+
+
+@pytest.mark.parametrize(("module", "made", "killed", "survived"), TABLE)
+def test_each_survivor_of_the_table_is_explained(module, made, killed, survived):
+    assert module in PLAN["modules"]
+    assert int(killed) + int(survived) == int(made)
+    assert EXPLAINED[module] == int(survived)
+
+
+def test_what_is_explained_stands_in_the_table_once():
+    modules = [row[0] for row in TABLE]
+    assert len(modules) == len(set(modules))
+    assert set(EXPLAINED) <= set(modules)
