@@ -25,6 +25,23 @@ def receiver_of(kind: int) -> str:
     return "listener" if kind in OF_CONNECTOR else "connector"
 
 
+def test_a_state_ends_the_sentence_by_which_an_owner_is_told_of_it():
+    assert [f"this end {state.value}" for state in State] == [
+        "this end has not begun",
+        "this end waits for the other side",
+        "this end waits for the other side to answer",
+        "this end waits for the other side to confirm the code",
+        "this end waits for the proof of the other side's keys",
+        "this end waits for its owner to decide",
+        "this end waits for its owner to decide, as the other side did",
+        "this end waits for the other side's owner to decide",
+        "this end may write",
+        "this end waits to hear that the other side has written",
+        "this end is done",
+        "this end ended without a peer",
+    ]
+
+
 # --- An honest run ------------------------------------------------------------------------
 
 
@@ -285,6 +302,14 @@ def test_who_is_done_does_not_give_up_whatever_comes_later(who, message):
     assert end.state is State.DONE
     assert end.is_pinned_there is True
     assert end.give_up() is None
+
+
+@pytest.mark.parametrize(("kind", "says"), [(2, "gave up; was the code mistyped?"), (7, "gave up")])
+def test_who_is_left_before_the_proof_may_have_mistyped_the_code(kind, says):
+    connector = Two().until(kind).connector
+    with pytest.raises(PairingError) as caught:
+        connector.receive(head(Type.END), 0)
+    assert str(caught.value).endswith(f"the other side {says}")
 
 
 def test_after_a_no_there_is_no_farewell():
