@@ -42,6 +42,10 @@ def test_a_state_ends_the_sentence_by_which_an_owner_is_told_of_it():
     ]
 
 
+def test_people_have_ten_minutes_and_machines_half_a_minute():
+    assert (PEOPLE, MACHINES) == (600_000_000, 30_000_000)
+
+
 # --- An honest run ------------------------------------------------------------------------
 
 
