@@ -422,8 +422,8 @@ class SQLiteReplayStore(ReplayStore):
                     "INSERT INTO zone VALUES (?, ?, ?, ?)",
                     [_row(*one, 0) for one in (zone, *others) if one is not zones.NO_ZONE],
                 )
-        except (sqlite3.Error, OSError, ValueError) as error:
-            raise StoreUnavailableError(f"cannot write {self.path}: {error}") from None
+        except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
+            raise StoreUnavailableError(f"cannot write {self.path}: {_reason(error)}") from None
         for guard in self.dirty:
             guard.written()
         self.dirty = []
@@ -495,8 +495,8 @@ class SQLiteReplayStore(ReplayStore):
             raise StoreFileError(f"{self.path} cannot be used: {error}") from None
         except Exception as error:  # noqa: BLE001 (anything may be in the file)
             raise StoreFileError(
-                f"{self.path} cannot be used: {error}. It is damaged: move it away. A new one "
-                "starts cold, and permits no replay"
+                f"{self.path} cannot be used: {_reason(error)}. It is damaged: move it away. A "
+                "new one starts cold, and permits no replay"
             ) from None
 
     def _check_schema(self, database: sqlite3.Connection) -> None:
@@ -616,8 +616,13 @@ class _transaction(contextlib.AbstractContextManager[sqlite3.Connection]):  # no
                 self._database.execute("COMMIT")
         finally:
             if self._database.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(sqlite3.Error, MemoryError):
                     self._database.execute("ROLLBACK")
+
+
+def _reason(error: Exception) -> str:
+    """Return why; a MemoryError, which SQLite makes of a damaged length, says nothing."""
+    return str(error) or type(error).__name__
 
 
 def _as_time(value: object) -> int:

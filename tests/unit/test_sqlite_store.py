@@ -81,6 +81,21 @@ class Faulty:
         return getattr(self._database, name)
 
 
+def announce_too_much(path):
+    """Let the file say of a row of its schema that it has 4 GiB.
+
+    SQLite has no memory for them, which Python raises as MemoryError. The counters are what
+    tells an open connection to read the schema again.
+    """
+    content = bytearray(path.read_bytes())
+    row = content.index(b"tablestreamstream") - 10
+    content[row : row + 5] = b"\x8f\xff\xff\xff\x7f"
+    for counter in (27, 43):
+        content[counter] ^= 0x55
+    with path.open("r+b") as file:
+        file.write(content)
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "replay.db"
@@ -499,6 +514,20 @@ class TestTheFile:
         with pytest.raises(StoreFileError, match=r"cannot be used: .* starts cold"):
             SQLiteReplayStore(path)
         assert path.read_bytes() == content
+
+    def test_a_damaged_file_that_announces_too_much_says_so_too(self, life, path):
+        life.store.close()
+        announce_too_much(path)
+        with pytest.raises(StoreFileError, match=r"cannot be used: \w+.* starts cold"):
+            SQLiteReplayStore(path)
+
+    def test_a_file_that_is_damaged_while_it_is_open_is_unavailable(self, life, path, caplog):
+        assert life.mark(0) is None
+        announce_too_much(path)
+        life.clock.advance(10)
+        assert life.mark(1) == life.mark(1) == "store_unavailable"
+        life.store.close()
+        assert "as after a crash" in caplog.text
 
     def test_a_database_of_something_else_is_not_touched(self, path):
         with sqlite3.connect(path) as database:
