@@ -67,12 +67,19 @@ def _small(data: bytes) -> bytes:
     return path.read_bytes()
 
 
+def _of_too_much(data: bytes) -> bytes:
+    """Return a store whose schema has a row of 4 GiB, for which SQLite has no memory."""
+    row = data.index(b"tablezonezone") - 10
+    return data[:row] + b"\x8f\xff\xff\xff\x7f" + data[row + 5 :]
+
+
 SEEDS = (
     b"",
     b"SQLite format 3\0",
     _made(0, is_closed=True),
     _made(2, is_closed=True),
     _made(3, is_closed=False),
+    _of_too_much(_made(2, is_closed=True)),
 )
 
 
@@ -132,7 +139,7 @@ def mutate(data: bytes, max_size: int, random: Random, change: Change) -> bytes:
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
             _change_row(database, random, change)
-    except (sqlite3.Error, ValueError, TypeError, OverflowError):
+    except (sqlite3.Error, ValueError, TypeError, OverflowError, MemoryError):
         return change(data, max_size)
     return path.read_bytes()
 

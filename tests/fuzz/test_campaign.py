@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from fuzz import __main__ as campaign
 from fuzz.__main__ import read_log
-from fuzz.mutations import flip, join, split
+from fuzz.harnesses import storefile
+from fuzz.mutations import any_change, flip, join, split
 from fuzz.packed import change_bundle
 
 ENDED = """\
@@ -66,6 +69,12 @@ def test_any_bytes_are_pieces(data):
 
 def test_bits_are_flipped_where_there_are_any():
     assert flip(b"abc", b"\0\1\2\3\7\1\2") == b"`b`"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_file_that_announces_too_much_is_changed_like_any_other(seed):
+    random = Random(seed)
+    assert storefile.mutate(storefile.SEEDS[-1], 6000, random, any_change(random))
 
 
 def test_a_bundle_is_changed_as_a_list_of_payloads():
