@@ -290,13 +290,12 @@ class SessionDialogue(Turns):
         message = messages[0]
         label = message.bound[-1] if message.bound and message.bound[-1] in LABELS else None
         named = message.in_reply_to
-        if named is not None:
-            self._conclude(named, message, label)
-            return False
-        if label is None:
+        if named is None and label is None:
             return True
         answer: Frames | None = [b""] if self._type == zmq.REP else None
-        if label == SYNC:
+        if named is not None:
+            self._conclude(named, message, label)
+        elif label == SYNC:
             with contextlib.suppress(UsageError):  # Revoked since.
                 answer = self._answer(message, message.bound, b"")
         if answer is not None:

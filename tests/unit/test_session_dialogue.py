@@ -184,6 +184,16 @@ class TestTurns:
         assert other.hear([b""]) == [[b""]]
         assert other.codes == ["malformed", "malformed"]
 
+    @pytest.mark.audit("E1")
+    def test_a_rep_answers_by_nothing_also_what_replies_to_nothing(self, turns):
+        one, other = turns
+        exchange(one, other, one.ask(b"?")[1])
+        other.reply()
+        # Else its socket could not receive any more, whoever wants to be heard.
+        assert other.hear([one.manager.send(b"!", in_reply_to=bytes(32))]) == [[b""]]
+        assert other.seam.stats.refused == {"policy": 1}
+        assert not other.seam.ready
+
     def test_a_req_passes_over_nothing(self, turns):
         one, _ = turns
         assert one.hear([b""]) == []
