@@ -305,7 +305,12 @@ class SessionDialogue(Turns):
     def _conclude(self, named: bytes, message: Message, label: bytes | None) -> None:
         """Take in what a request came to."""
         request = self._requests.pending.get(named)
-        if request is None or label != (SYNC if SYNC in request.bound else None):
+        # An id is no secret, and who has a session here may not be who was asked.
+        if (
+            request is None
+            or message.sender.key_id != self.manager.to
+            or label != (SYNC if SYNC in request.bound else None)
+        ):
             self.manager.refuse(PolicyError("a reply to another request, or to none"), message)
             return
         self._requests.end(request)

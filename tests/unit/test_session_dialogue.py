@@ -59,6 +59,24 @@ def test_a_reply_to_nothing_that_was_asked_is_refused(ends):
     assert not one.seam.ready
 
 
+@pytest.mark.audit("A22")
+@pytest.mark.parametrize("label", [None, SYNC])
+def test_a_reply_by_another_peer_than_was_asked_is_refused(world, ends, label):
+    one, other = ends
+    carol = End(zmq.PAIR, manager(world, world.carol, to=world.alice.public))
+    exchange(carol, one, carol.send(b"I have a session, too"))
+    one.payloads()
+    request, out = one.ask(b"?", label=label)
+    # The id is no secret: whoever knows both ends' keys can compute it from what they sent.
+    bound = () if label is None else (label,)
+    data = carol.manager.send(b"mine", bound=bound, in_reply_to=request.id)
+    assert one.hear([*bound, data]) == []
+    assert (one.seam.stats.refused, request.is_over) == ({"policy": 1}, False)
+    answers = other.hear(*out)
+    one.hear(*(answers or other.reply(b"his")))
+    assert request.reply.sender.name == "bob"
+
+
 @pytest.mark.audit("A3", "A22")
 def test_a_request_that_comes_twice_is_executed_once_and_its_reply_is_said_again(ends):
     one, other = ends
