@@ -337,10 +337,10 @@ class SessionManager:
         counter = high << 32 | low
         found = self._channels.get(session_id)
         if found is None:
-            raise self._unknown(data, address, now)
+            raise self._unknown(data, session_id, address, now)
         channel, link = found
         if now >= channel.ends_at or counter >= REJECT_AFTER:
-            raise self._unknown(data, address, now)
+            raise self._unknown(data, session_id, address, now)
         peer = link.peer
         try:
             frames = b""
@@ -375,9 +375,12 @@ class SessionManager:
             SessionArrival(channel, link, counter, in_reply_to, self.context, bound, skipped),
         )
 
-    def _unknown(self, data: bytes, address: Address, now: int) -> UnknownSessionError:
-        """Tell the sender of a data message that it is of no session here."""
-        self._exchange.send_hint(data, address, now)
+    def _unknown(
+        self, data: bytes, session_id: bytes, address: Address, now: int
+    ) -> UnknownSessionError:
+        """Tell the sender of a data message that it is of no session here, and will never be."""
+        if session_id not in self._tables.asked:
+            self._exchange.send_hint(data, address, now)
         return UnknownSessionError()
 
     # Times.

@@ -339,6 +339,21 @@ def test_32_hints_are_sent_at_once_and_8_a_second_and_nothing_answers_one():
     assert pair.alice.out() == []
 
 
+@pytest.mark.audit("A3")
+def test_a_session_that_comes_about_is_not_said_to_be_unknown_meanwhile():
+    pair = Pair()
+    (initiation,) = pair.alice.send()
+    pair.bob.hear(initiation)
+    (response,) = pair.bob.out()
+    # A response shows the id that it answers. Whoever holds it back could have Alice sign now
+    # that she has no such session, and show that to Bob once she has.
+    early = wire.start(wire.DATA) + bytes(6) + response[6:14] + bytes(16)
+    assert pair.alice.hear(early) == "unknown_session"
+    assert pair.alice.out() == []
+    assert pair.alice.hear(response) is None
+    assert sizes(pair.alice.out())[0] > CONTROL
+
+
 def test_a_hint_while_a_session_waits_to_be_used_asks_for_none():
     pair, data = lost()
     pair.bob.hear(data)
