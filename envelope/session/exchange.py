@@ -81,7 +81,7 @@ class Exchange:
         self._clock = end.clock
         self._watch = end.watch
         self.snapshot = end.trust.snapshot
-        self.tables = Tables(end.times, end.tally, end.random)
+        self.tables = Tables(end.identity.key_id, end.times, end.tally, end.random)
         self.outbox: deque[Datagram] = deque()
         self.lost: deque[bytes] = deque(maxlen=_MAX_LOST)
         self._max_age = clocks.microseconds(end.policy.max_age)

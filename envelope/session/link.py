@@ -48,6 +48,7 @@ class Link:
         current: the session by which this end sends, or None.
         next: the one that it granted and has not heard on.
         previous: the one by which it only receives.
+        is_second: whether this end waits longer than the other before it asks after a grant.
         is_lost: whether the peer said that it does not have the current session.
         initiation: what waits for its response.
         asked_at: when the last initiation was made, answered or not.
@@ -74,6 +75,7 @@ class Link:
         "heard_at",
         "initiation",
         "is_lost",
+        "is_second",
         "key_id",
         "next",
         "owed_since",
@@ -88,8 +90,11 @@ class Link:
         "wake_at",
     )
 
-    def __init__(self, address: Address, peer: Peer, times: Times, now: int) -> None:
+    def __init__(
+        self, address: Address, peer: Peer, times: Times, now: int, *, is_second: bool
+    ) -> None:
         self.address = address
+        self.is_second = is_second
         self.peer = peer
         self.key_id = peer.key_id
         self.times = times
@@ -220,7 +225,9 @@ class Link:
 
     def _ask_again_at(self, granted: Channel) -> int:
         """Return when this end asks itself, since a session that it granted stays unused."""
-        return granted.born + max(self.wait, self.times.retry)
+        wait = max(self.wait, self.times.retry)
+        # Two that yielded to each other at once would do so again, and again.
+        return granted.born + (2 * wait if self.is_second else wait)
 
     def is_newest(self, channel: Channel, counter: int) -> bool:
         """Tell whether a message that was accepted just now is the newest that the peer sent.

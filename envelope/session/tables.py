@@ -44,6 +44,7 @@ class Tables:
     __slots__ = (
         "_count",
         "_figures",
+        "_own",
         "_random",
         "_staged_size",
         "_tally",
@@ -57,7 +58,11 @@ class Tables:
         "staged",
     )
 
-    def __init__(self, times: Times, tally: Tally, random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, own: bytes, times: Times, tally: Tally, random: Callable[[int], bytes]
+    ) -> None:
+        """Have no links yet, at the end with this key id."""
+        self._own = own
         self._times = times
         self._tally = tally
         self._random = random
@@ -90,7 +95,7 @@ class Tables:
         if len(links) >= MAX_LINKS:
             oldest = min(links.values(), key=lambda one: one.heard_at)
             self.end(oldest, "another link of this peer took its place")
-        link = Link(address, peer, self._times, now)
+        link = Link(address, peer, self._times, now, is_second=self._own > peer.key_id)
         links[address] = self.links[peer.key_id, address] = link
         return link
 

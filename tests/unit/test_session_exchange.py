@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import deque
 from datetime import UTC, datetime
 
 import pytest
@@ -236,6 +237,35 @@ def test_both_yield_and_messages_arrive_all_the_same():
     assert (pair.alice.hear(two), pair.bob.hear(one)) == (None, None)
     assert pair.carry() == []
     assert sorted(pair.pass_(5)) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("way", [0.3, 1.1, 1.5, 1.9])
+def test_two_that_begin_together_far_from_each_other_have_a_session_soon(way):
+    pair = Pair()
+    end = pair.mono() + 30 * SECOND
+    transit, heard = deque(), []
+
+    def dispatch(side):
+        transit.extend((pair.mono() + round(way * SECOND), side, data) for data in side.out())
+
+    for side in (pair.alice, pair.bob):
+        assert side.manager.send(b"together") is None
+        dispatch(side)
+    while len(heard) < 2:
+        due = [transit[0][0]] if transit else []
+        due += [t for side in (pair.alice, pair.bob) if (t := side.manager.next_tick())]
+        pair.advance((max(min(due), pair.mono()) - pair.mono()) / SECOND)
+        assert pair.mono() < end, "they yield to each other for ever"
+        while transit and transit[0][0] <= pair.mono():
+            _, sender, data = transit.popleft()
+            receiver = pair.other(sender)
+            if isinstance(receiver.hear(data), bytes):
+                heard.append(receiver.name)
+            dispatch(receiver)
+        for side in (pair.alice, pair.bob):
+            side.manager.tick()
+            dispatch(side)
+    assert sorted(heard) == ["alice", "bob"]
 
 
 # Hints and doubt.

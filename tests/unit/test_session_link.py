@@ -40,7 +40,7 @@ def initiation(made_at=NOW, ephemeral=b"m" * 32):
 
 
 def link(**slots):
-    made = Link("address", BOB, TIMES, NOW)
+    made = Link("address", BOB, TIMES, NOW, is_second=False)
     for slot, value in slots.items():
         setattr(made, slot, value)
     return made
@@ -78,6 +78,13 @@ class TestSend:
 
 
 class TestAsk:
+    def test_the_second_end_waits_twice_as_long_after_a_grant(self):
+        for is_second, wait in ((False, RETRY), (True, 2 * RETRY)):
+            one = Link("address", BOB, TIMES, NOW, is_second=is_second)
+            one.grant(channel(), b"t" * 16, 0)
+            assert not one.may_ask(NOW + wait - 1)
+            assert one.may_ask(NOW + wait)
+
     def test_an_initiation_is_out(self):
         one, out = link(), initiation()
         one.ask(out, 0)

@@ -25,7 +25,7 @@ NOW = 1_000 * SECOND
 
 @pytest.fixture
 def tables():
-    return Tables(TIMES, Tally(lambda: NOW), seeded(1))
+    return Tables(bytes(16), TIMES, Tally(lambda: NOW), seeded(1))
 
 
 def channel(tables, their_id=b"t" * 8):
@@ -58,7 +58,7 @@ def asking(tables, address="address"):
 def test_a_session_id_is_in_use_for_nothing_else():
     one, two, three = b"1" * 8, b"2" * 8, b"3" * 8
     source = iter([one, two, one, two, three])
-    tables = Tables(TIMES, Tally(lambda: NOW), lambda _: next(source))
+    tables = Tables(bytes(16), TIMES, Tally(lambda: NOW), lambda _: next(source))
     link = with_session(tables)
     assert link.current.our_id == one
     assert asking(tables, "other").initiation.session_id == two
