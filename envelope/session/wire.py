@@ -141,6 +141,11 @@ def is_initiation(data: bytes) -> bool:
     return data[4] == INITIATION
 
 
+def is_for_peer(data: bytes) -> bool:
+    """Tell whether a message of this end's own is a payload of its application."""
+    return data[4] == DATA and data[5] != CONTROL
+
+
 def check_flags(flags: int, size: int) -> None:
     """Check the flags of a data message, of at least ``OVERHEAD`` bytes.
 

@@ -32,7 +32,8 @@ from envelope.session import Datagram, Pace, SessionManager
 from envelope.session.arrival import SessionArrival
 from envelope.session.channel import Sealed
 from envelope.session.link import Address
-from envelope.session.wire import is_initiation
+from envelope.session.timing import MAX_STAGED
+from envelope.session.wire import is_for_peer, is_initiation
 from envelope.trust import Peer
 from envelope.zeromq import frames as wire
 from envelope.zeromq.frames import LABELS, SYNC, Frames, Route, Topic
@@ -104,7 +105,8 @@ class SessionDialogue(Turns):
         """Take over what the sessions want to be sent.
 
         A ROUTER drops what one client does not take, as it does by itself: it must not keep
-        the others waiting.
+        the others waiting. Others drop what is about sessions alone where much waits: a peer
+        that speaks and never listens must not fill the memory.
         """
         outbox = self.manager.outbox
         unsent = self.outbox if self._type == zmq.ROUTER else self.unsent
@@ -114,7 +116,8 @@ class SessionDialogue(Turns):
             last = unsent[-1] if unsent else [bytes(5)]
             if is_initiation(last[-1]) and is_initiation(frames[-1]) and last[:-1] == frames[:-1]:
                 unsent.pop()
-            unsent.append(frames)
+            if len(self.unsent) < MAX_STAGED or is_for_peer(frames[-1]):
+                unsent.append(frames)
 
     def _frames(self, one: Datagram) -> Frames:
         if self._type == zmq.ROUTER:

@@ -8,6 +8,7 @@ from support import World
 from whisper import End, answering, asking, exchange, manager
 
 from envelope.errors import RequestRefusedError, UsageError
+from envelope.session import wire
 from envelope.zeromq.frames import CHALLENGE, DONE, SYNC
 
 
@@ -318,6 +319,30 @@ class TestRoutes:
         (reply,) = router.reply(b"!")
         again = [b"c", *client.dialogue.again(request)]
         assert router.hear(again) == [reply]
+
+
+@pytest.mark.audit("A16")
+def test_what_a_peer_that_takes_nothing_is_told_is_bounded(world):
+    one, other = asking(world), answering(world)
+    exchange(one, other, one.send(b"hello"))
+    others = [frames for n in range(1025) for frames in one.send(b"%d" % n)]
+    one.seam.unsent.extend(others[:1023])  # The socket has no room.
+    for n in range(40):
+        strange = wire.start(wire.DATA) + bytes(6) + n.to_bytes(8, "big") + bytes(16)
+        one.seam.pending = [[strange]]
+        one.seam.open(strict=False)
+    assert one.codes == ["unknown_session"] * 40
+    assert len(one.seam.unsent) == 1024
+    # What the application says is not dropped: there is never more of it than may be staged.
+    one.says()
+    world.clock.advance(181)
+    (response,) = other.hear(*one.send(b"staged"))
+    one.seam.unsent.extend(others[:1024])
+    one.seam.pending = [response]
+    one.seam.open(strict=False)
+    assert len(one.seam.unsent) == 1025
+    other.hear(one.says()[-1])
+    assert other.payloads() == [b"hello", b"staged"]
 
 
 def test_only_sockets_that_both_send_and_receive_have_sessions(world):
