@@ -51,6 +51,10 @@ _LOOK: Final = clocks.SECOND // 10
 """How often validity dates are compared with the wall clock at least."""
 
 
+class NoRoomError(UsageError):
+    """As much waits for sessions as may."""
+
+
 class SessionManager:
     """The sessions of one identity in one context (SPEC 18). For one thread at a time.
 
@@ -227,9 +231,17 @@ class SessionManager:
             self._tables.schedule(link, now)
         return data
 
-    def has_room(self, size: int = 0) -> bool:
-        """Tell whether one more message of this size may wait for a session."""
-        return self._tables.has_room(size)
+    def has_room(self, size: int = 0, *, to: Peer | PublicIdentity | None = None) -> bool:
+        """Tell whether one more message of this size may wait for a session.
+
+        Of several peers none may let so much wait that nothing is left for the others.
+        """
+        key_id = self.to if to is None else _key_id(to)
+        return self._tables.has_room(b"" if key_id is None else key_id, size)
+
+    def note_dropped(self) -> None:
+        """Count a message that another layer dropped, since it could not even wait."""
+        self._tables.dropped += 1
 
     @property
     def staged(self) -> int:
@@ -259,17 +271,17 @@ class SessionManager:
         except RejectedError as error:
             raise UsageError(f"no session with this peer: {error}") from None
         # A new link may cost an old one its place; what will be refused must not.
-        self._check_staging(size)
+        self._check_staging(key_id, size)
         return self._tables.add_link(peer, address, now)
 
-    def _check_staging(self, size: int) -> None:
+    def _check_staging(self, key_id: bytes, size: int) -> None:
         if self._answers:
             raise UsageError("the session is over, and this end only answers")
-        if not self._tables.has_room(size):
-            raise UsageError("as many messages wait for a session as may")
+        if not self._tables.has_room(key_id, size):
+            raise NoRoomError("as many messages wait for a session as may")
 
     def _stage(self, link: Link, staged: Staged, now: int) -> None:
-        self._check_staging(len(staged.payload))
+        self._check_staging(link.key_id, len(staged.payload))
         self._tables.stage(link, staged)
         if link.may_ask(now):
             self._exchange.ask(link, now)

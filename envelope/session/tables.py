@@ -46,6 +46,7 @@ class Tables:
         "_figures",
         "_own",
         "_random",
+        "_staged_of",
         "_staged_size",
         "_tally",
         "_times",
@@ -74,6 +75,8 @@ class Tables:
         self._wakes: list[tuple[int, int, Link]] = []
         self._count = itertools.count()
         self.staged = self._staged_size = self.dropped = 0
+        self._staged_of: dict[bytes, tuple[int, int]] = {}
+        """Messages and bytes that wait, by key id; of a peer for whom nothing waits, nothing."""
 
     def forget(self) -> None:
         """Drop every secret: in a forked child, whose parent goes on with them."""
@@ -162,17 +165,24 @@ class Tables:
 
     # What is staged.
 
-    def has_room(self, size: int) -> bool:
-        """Tell whether one more message of this size may be staged."""
-        return self.staged < MAX_STAGED and self._staged_size + size <= MAX_STAGED_BYTES
+    def has_room(self, key_id: bytes, size: int) -> bool:
+        """Tell whether one more message of this size may be staged for a peer.
+
+        Where there are several peers, as much stays free as this one has: none of them, who
+        perhaps never answers, leaves nothing to the others.
+        """
+        free, free_bytes = MAX_STAGED - self.staged, MAX_STAGED_BYTES - self._staged_size
+        if len(self.by_peer) > 1:
+            count, taken = self._staged_of.get(key_id, (0, 0))
+            free, free_bytes = free - count, free_bytes - taken
+        return free > 0 and size <= free_bytes
 
     def stage(self, link: Link, staged: Staged) -> None:
         """Keep a message until there is a session, if ``has_room``."""
         if not isinstance(link.staged, deque):
             link.staged = deque()
         link.staged.append(staged)
-        self.staged += 1
-        self._staged_size += len(staged.payload)
+        self._count_staged(link.key_id, 1, len(staged.payload))
 
     def unstage(self, link: Link) -> Staged:
         """Return the first message that is kept, and keep it no more."""
@@ -180,9 +190,15 @@ class Tables:
         staged = link.staged.popleft()
         if not link.staged:
             link.staged = ()
-        self.staged -= 1
-        self._staged_size -= len(staged.payload)
+        self._count_staged(link.key_id, -1, -len(staged.payload))
         return staged
+
+    def _count_staged(self, key_id: bytes, count: int, size: int) -> None:
+        self.staged += count
+        self._staged_size += size
+        before, taken = self._staged_of.pop(key_id, (0, 0))
+        if before + count:
+            self._staged_of[key_id] = before + count, taken + size
 
     def give_up(self, link: Link, why: str) -> None:
         """Stop asking, and drop what is staged; say so."""

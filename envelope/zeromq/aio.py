@@ -197,7 +197,7 @@ class SecureSocket:
             return
         await self._take_in()
         patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
-        while not sessions.manager.has_room(size):
+        while sessions.must_wait(size):
             await self._pump(patience)
 
     async def _take_in(self) -> bool:

@@ -31,7 +31,8 @@ from envelope.message import Message
 from envelope.session import Datagram, Pace, SessionManager
 from envelope.session.arrival import SessionArrival
 from envelope.session.channel import Sealed
-from envelope.session.link import Address
+from envelope.session.link import Address, OnSealed
+from envelope.session.manager import NoRoomError
 from envelope.session.timing import MAX_STAGED
 from envelope.session.wire import is_for_peer, is_initiation
 from envelope.trust import Peer
@@ -94,9 +95,42 @@ class SessionDialogue(Turns):
         """Return the message of one payload; None: it goes once there is a session."""
         before, name = self.route(route), wire.as_topic(topic)
         bound = () if name is None else (name,)
-        data = self.manager.send(payload, bound=bound, address=self._address(before), to=to)
-        self.gather()
+        data = self._send(payload, bound, self._address(before), to)
         return None if data is None else [*before, *bound, data]
+
+    def _send(  # noqa: PLR0913 (all that SessionManager.send takes)
+        self,
+        payload: bytes,
+        bound: tuple[bytes, ...],
+        address: Address,
+        to: Peer | None,
+        *,
+        in_reply_to: bytes | None = None,
+        on_sealed: OnSealed | None = None,
+    ) -> bytes | None:
+        try:
+            data = self.manager.send(
+                payload,
+                bound=bound,
+                address=address,
+                to=to,
+                in_reply_to=in_reply_to,
+                on_sealed=on_sealed,
+            )
+        except NoRoomError:
+            if self._type != zmq.ROUTER:
+                raise
+            data = None
+            self.manager.note_dropped()
+        self.gather()
+        return data
+
+    def must_wait(self, size: int) -> bool:
+        """Tell whether there is no room for what may have to wait for a session.
+
+        Never on a ROUTER, which drops what is for a client that lets so much wait.
+        """
+        return self._type != zmq.ROUTER and not self.manager.has_room(size)
 
     def _address(self, route: Route) -> Address:
         return route if self._type == zmq.ROUTER else ()
@@ -241,15 +275,14 @@ class SessionDialogue(Turns):
         def on_sealed(sealed: Sealed) -> None:
             self._replies.keep(message, [*bound, sealed.data], 0)
 
-        data = self.manager.send(
+        data = self._send(
             payload,
-            bound=bound,
-            address=arrival.link.address,
-            to=message.sender,
+            bound,
+            arrival.link.address,
+            message.sender,
             in_reply_to=message.id,
             on_sealed=on_sealed,
         )
-        self.gather()
         return None if data is None else [*message.route, *bound, data]
 
     # What arrives.

@@ -266,7 +266,7 @@ class SecureSocket:
             return
         self._pump(0)
         patience = Patience(0 if flags & zmq.NOBLOCK else int(self.socket.get(zmq.SNDTIMEO)))
-        while not sessions.manager.has_room(size):
+        while sessions.must_wait(size):
             self._pump(patience.left())
 
     def _pump(self, timeout: int | None) -> None:

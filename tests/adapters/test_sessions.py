@@ -19,8 +19,9 @@ from support import World
 from whisper import manager
 
 from envelope import Peer, TrustStore
+from envelope.binding import context_digest
 from envelope.errors import RejectedError, RequestRefusedError, RequestTimeoutError, UsageError
-from envelope.session import Timing
+from envelope.session import Timing, hint
 from envelope.zeromq import Bundling, SecureSocket, aio
 
 PAIRS = [(zmq.DEALER, zmq.ROUTER), (zmq.PAIR, zmq.PAIR), (zmq.DEALER, zmq.DEALER)]
@@ -283,6 +284,40 @@ def test_send_many_sends_them_one_by_one(ends, link):
     link(other, one)
     one.send_many([b"1", b"2", b"3"])
     assert [take(other, one).payload for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+@pytest.mark.audit("A16")
+def test_a_client_that_lets_all_wait_stops_no_other(world, secure, link, plain):
+    sessions, hers = manager(world, world.bob), manager(world, world.carol, to=world.bob.public)
+    server = secure(zmq.ROUTER, session=sessions)
+    server.socket.sndtimeo = 1000
+    silent = plain(zmq.DEALER)
+    one = secure(zmq.DEALER, session=manager(world, world.alice, to=world.bob.public))
+    link(server, silent, one, transport="tcp")
+
+    def hear():
+        while not silent.poll(10):
+            with contextlib.suppress(zmq.Again):
+                server.recv(zmq.NOBLOCK)
+        return silent.recv_multipart()[-1]
+
+    hers.send(b"hello")
+    silent.send_multipart([b"", hers.outbox.popleft().data])
+    hers.receive(hear())
+    silent.send_multipart([b"", hers.outbox.popleft().data])
+    route, carol = (message := take(server)).route, message.sender
+    one.send(b"hello")
+    alice = take(server, one)
+    # Carol says that she has lost her session, and answers nothing any more.
+    server.send(b"lost", route=route, to=carol)
+    ctx = context_digest(world.context.encode(), ())
+    silent.send_multipart([b"", hint.make(world.carol, ctx, hear())])
+    assert len(hear()) == 174
+    for n in range(1100):
+        server.send(b"%d" % n, route=route, to=carol)
+    assert (sessions.staged, sessions.dropped) == (512, 1100 - 512)
+    server.send(b"alive", route=alice.route, to=alice.sender)
+    assert take(one, server).payload == b"alive"
 
 
 def test_when_as_much_waits_as_may_a_send_says_so(world, ends):

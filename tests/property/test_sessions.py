@@ -138,7 +138,7 @@ class Ends(RuleBasedStateMachine):
                 on_sealed=sealed,
             )
         except UsageError:
-            assert self.trusted[i, j].revoked or not self.sides[i].manager.has_room(100)
+            assert self.trusted[i, j].revoked or not self.sides[i].manager.has_room(100, to=to)
             return None
         self.drain(i)
         if data is not None:

@@ -345,6 +345,31 @@ def test_what_a_peer_that_takes_nothing_is_told_is_bounded(world):
     assert other.payloads() == [b"hello", b"staged"]
 
 
+@pytest.mark.audit("A16")
+def test_a_router_drops_what_has_no_room_to_wait_and_others_say_so(world):
+    router, client = answering(world, zmq.ROUTER), asking(world, zmq.DEALER)
+    frames = client.send(b"?")
+    for _ in range(3):
+        frames = client.hear(*(each[1:] for each in router.hear(*([b"c", *f] for f in frames))))
+    message = router.take()
+    world.clock.advance(181)
+    for _ in range(1024):
+        router.send(b"", route=message.route, to=message.sender)
+    assert not router.dialogue.must_wait(0)
+    for n in range(1, 4):
+        assert router.send(b"", route=message.route, to=message.sender) == []
+        assert router.manager.dropped == 2 * n - 1
+        assert router.dialogue.reply(message, b"", None) is None
+        assert router.manager.dropped == 2 * n
+    other = asking(world, zmq.DEALER)
+    for _ in range(1024):
+        other.send(b"")
+    assert other.dialogue.must_wait(0)
+    with pytest.raises(UsageError, match="as many messages wait"):
+        other.send(b"")
+    assert other.manager.dropped == 0
+
+
 def test_only_sockets_that_both_send_and_receive_have_sessions(world):
     for kind in (zmq.PUB, zmq.SUB, zmq.PUSH, zmq.PULL, zmq.XPUB, zmq.XSUB, zmq.STREAM):
         with pytest.raises(UsageError):

@@ -168,10 +168,34 @@ def test_1024_messages_and_16_mib_wait_at_most(tables, count, size, has_room):
     link = tables.add_link(BOB, "address", NOW)
     for _ in range(count):
         tables.stage(link, Staged(bytes(10 if count == 1 else 0), (), 0, None))
-    assert tables.has_room(size) is has_room
+    assert tables.has_room(BOB.key_id, size) is has_room
     while link.staged:
         tables.unstage(link)
-    assert tables.has_room(MAX_STAGED_BYTES)
+    assert tables.has_room(BOB.key_id, MAX_STAGED_BYTES)
+
+
+@pytest.mark.audit("A16")
+@pytest.mark.parametrize(
+    ("payload", "most", "then"), [(b"", 512, 256), (bytes(2**18), 32, 16), (bytes(2**24), 1, 0)]
+)
+def test_of_several_peers_none_takes_the_room_of_all(tables, payload, most, then):
+    first = [tables.add_link(BOB, address, NOW) for address in ("one", "two")]
+    other = tables.add_link(CAROL, "one", NOW)
+
+    def fill(peer, *links):
+        count = 0
+        while tables.has_room(peer.key_id, len(payload)):
+            tables.stage(links[count % len(links)], Staged(payload, (), 0, None))
+            count += 1
+        return count
+
+    assert (fill(BOB, *first), fill(CAROL, other)) == (most, then)
+    assert fill(BOB, *first) == 0
+    tables.give_up(first[0], "no answer")
+    tables.give_up(first[1], "no answer")
+    assert tables.staged == then
+    tables.give_up(other, "no answer")
+    assert (fill(CAROL, other), fill(BOB, *first)) == (most, then)
 
 
 def test_what_waits_leaves_in_order(tables):
