@@ -210,11 +210,11 @@ def test_the_bytes_of_all_that_waits_are_counted_together(tables):
     links = [tables.add_link(BOB, n, NOW) for n in range(2)]
     for size, link in ((10, links[0]), (20, links[1]), (5, links[1])):
         tables.stage(link, Staged(bytes(size), (b"bound",), 0, None))
-    assert tables.has_room(MAX_STAGED_BYTES - 35)
-    assert not tables.has_room(MAX_STAGED_BYTES - 34)
+    assert tables.has_room(BOB.key_id, MAX_STAGED_BYTES - 35)
+    assert not tables.has_room(BOB.key_id, MAX_STAGED_BYTES - 34)
     tables.unstage(links[1])
-    assert tables.has_room(MAX_STAGED_BYTES - 15)
-    assert not tables.has_room(MAX_STAGED_BYTES - 14)
+    assert tables.has_room(BOB.key_id, MAX_STAGED_BYTES - 15)
+    assert not tables.has_room(BOB.key_id, MAX_STAGED_BYTES - 14)
 
 
 def test_what_is_given_up_is_counted_over_all_links(tables, caplog):
