@@ -332,6 +332,8 @@ class Exchange:
             link.unanswered_since = 0
             if speaks:
                 self._doubt(link, now)
+            elif link.current is not None and self._end.pace is Pace.ASKS:
+                link.is_lost = True  # So it asks before it sends the next.
         if link.owed_since and now - link.owed_since >= times.keepalive:
             link.owed_since = 0
             if speaks:

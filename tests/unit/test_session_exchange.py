@@ -734,6 +734,36 @@ def test_an_end_that_sends_in_turn_asks_first_where_its_session_is_late():
     assert pair.carry() == [b"waits"]
 
 
+@pytest.mark.audit("A24", "R7")
+def test_an_end_that_sends_in_turn_asks_first_where_it_heard_nothing_for_long():
+    """No hint has to tell it: those can be kept from it, or used up by strangers."""
+    pair = Pair()
+    pair.alice.manager.attach(Pace.ASKS)
+    pair.open()
+    assert pair.alice.manager.send(b"lost") is not None
+    pair.bob.begin()
+    pair.advance(14.9)
+    assert pair.alice.tick() == []
+    assert not pair.alice.link().is_lost
+    pair.advance(0.1)
+    assert pair.alice.tick() == []
+    assert pair.alice.manager.send(b"waits") is None
+    assert pair.carry() == [b"waits"]
+    assert pair.alice.manager.send(b"goes") is not None
+
+
+def test_an_end_that_sends_in_turn_goes_on_once_it_hears_its_slow_peer():
+    pair = Pair()
+    pair.alice.manager.attach(Pace.ASKS)
+    pair.open()
+    asked = pair.alice.manager.send(b"slow")
+    pair.advance(20)
+    assert pair.alice.tick() == []
+    assert pair.bob.hear(asked) == b"slow"
+    assert pair.alice.hear(pair.bob.manager.send(b"done")) == b"done"
+    assert pair.alice.manager.send(b"goes") is not None
+
+
 @pytest.mark.parametrize("pace", [Pace.ASKS, Pace.ANSWERS])
 def test_who_speaks_in_turn_neither_confirms_nor_doubts(pace):
     pair = Pair().open()
