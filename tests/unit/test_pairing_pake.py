@@ -60,6 +60,14 @@ def test_whatever_the_package_raises_is_one_error_of_ours(error):
         one.finish(other.element)
 
 
+@pytest.mark.audit("K6")
+def test_the_fresh_secret_and_the_code_are_gone_once_the_key_is_there_or_on_demand():
+    one, other = pair()
+    one.finish(other.element)
+    other.forget()
+    assert one._spake is other._spake is None
+
+
 def test_an_element_is_exactly_32_bytes():
     one, other = pair()
     assert len(one.element) == len(other.element) == 32
