@@ -13,6 +13,7 @@ from envelope import UsageError
 from envelope.forks import process
 from envelope.session import Datagram, Pace
 from envelope.session.channel import message_id
+from envelope.session.manager import NoRoomError
 from envelope.session.timing import REJECT_AFTER
 
 BOB = identity("bob")
@@ -193,3 +194,46 @@ def test_each_message_is_counted_and_control_is_not():
     after = pair.bob.manager.stats.senders["alice"]
     assert after.messages - before.messages == 3
     assert pair.bob.link().tally.messages == pair.bob.link().tally.accepted == after.messages
+
+
+# What waits.
+
+
+@pytest.mark.audit("A16")
+def test_room_is_that_of_the_peer_that_is_named():
+    side = Side("alice", "bob", "carol")
+    carol = identity("carol").public
+    side.send(to=carol)
+    for _ in range(512):
+        side.send(to=BOB.public)
+    before = side.state()
+    assert not side.manager.has_room(to=BOB.public)
+    assert side.manager.has_room(to=carol)
+    assert side.manager.has_room()
+    for address in ((), "another link"):
+        with pytest.raises(NoRoomError):
+            side.manager.send(b"x", to=BOB.public, address=address)
+    assert side.state() == before
+    side.manager.to = BOB.key_id
+    assert not side.manager.has_room()
+    assert side.manager.has_room(to=carol)
+    assert side.manager.send(b"x", to=carol) is None
+
+
+def test_what_another_layer_dropped_is_counted():
+    manager = Pair().alice.manager
+    for count in (1, 2, 3):
+        manager.note_dropped()
+        assert manager.dropped == count
+
+
+def test_no_hint_is_sent_about_a_session_that_is_about_to_be():
+    pair = Pair().open()
+    data = pair.bob.manager.send(b"x")
+    pair.alice.manager._exchange.ask(pair.alice.link(), pair.mono())
+    pair.alice.out()
+    session_id = pair.alice.link().initiation.session_id
+    assert pair.alice.hear(data[:12] + session_id + data[20:]) == "unknown_session"
+    assert pair.alice.out() == []
+    assert pair.alice.hear(data[:12] + bytes(8) + data[20:]) == "unknown_session"
+    assert [len(one) for one in pair.alice.out()] == [106]

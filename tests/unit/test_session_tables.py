@@ -313,3 +313,29 @@ def test_a_link_without_anything_is_forgotten_when_it_is_looked_at(tables):
     assert tables.links == {}
     assert tables.next_wake() is None
     assert link.wake_at == 0
+
+
+def test_of_two_ends_the_one_with_the_higher_key_id_waits_longer():
+    for own, is_second in ((bytes(16), False), (BOB.key_id, False), (b"\xff" * 16, True)):
+        tables = Tables(own, TIMES, Tally(lambda: NOW), seeded(1))
+        assert tables.add_link(BOB, "address", NOW).is_second is is_second
+
+
+def test_what_waits_is_counted_by_peer_and_of_whom_nothing_waits_nothing(tables):
+    one, other = tables.add_link(BOB, 1, NOW), tables.add_link(BOB, 2, NOW)
+    for link, size in ((one, 10), (other, 20)):
+        tables.stage(link, Staged(bytes(size), (), 0, None))
+    assert tables._staged_of == {BOB.key_id: (2, 30)}
+    tables.unstage(one)
+    assert tables._staged_of == {BOB.key_id: (1, 20)}
+    tables.unstage(other)
+    assert tables._staged_of == {}
+
+
+def test_the_last_place_is_for_a_peer_for_whom_nothing_waits(tables):
+    link = tables.add_link(BOB, "address", NOW)
+    tables.add_link(CAROL, "address", NOW)
+    for _ in range(MAX_STAGED - 1):
+        tables.stage(link, Staged(b"", (), 0, None))
+    assert tables.has_room(CAROL.key_id, 0)
+    assert not tables.has_room(BOB.key_id, 0)

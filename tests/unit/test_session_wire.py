@@ -128,6 +128,14 @@ def test_whether_a_message_is_an_initiation_is_told_by_its_kind(kind):
     assert wire.is_initiation(message(kind, 36, flags=3)) is (kind == 3)
 
 
+@pytest.mark.parametrize("kind", [*SIZES, wire.DATA])
+@pytest.mark.parametrize("flags", [0, wire.REPLY, wire.CONTROL, wire.DATA])
+def test_what_is_for_the_peer_is_data_that_is_not_control(kind, flags):
+    # What follows the flags has the value of control, and says nothing of it.
+    data = message(kind, 6, flags) + b"\4" * 30
+    assert wire.is_for_peer(data) is (kind == wire.DATA and flags != wire.CONTROL)
+
+
 def test_an_initiation_begins_with_its_two_parties():
     data = wire.start(wire.INITIATION) + b"i" * 16 + b"r" * 16 + bytes(136)
     assert wire.kind_of(data) == wire.INITIATION
