@@ -344,6 +344,19 @@ def test_what_was_due_is_due_no_more_at_an_end_that_speaks_in_turn(pace):
     link.owed_since, link.unanswered_since = now - times.keepalive, now - times.silence
     pair.alice.manager._exchange.turn(link, now)
     assert (link.owed_since, link.unanswered_since, pair.alice.out()) == (0, 0, [])
+    # Who may not ask now asks before it sends the next.
+    assert link.is_lost is (pace is Pace.ASKS)
+
+
+@pytest.mark.parametrize("pace", Pace)
+def test_where_there_is_no_session_none_is_lost_in_silence(pace):
+    pair, _ = granted()
+    pair.alice.manager._exchange._end = pair.alice.manager._end.at(pace)
+    link = pair.alice.link()
+    now = pair.mono()
+    link.unanswered_since = now - link.times.silence
+    pair.alice.manager._exchange.turn(link, now)
+    assert (link.unanswered_since, link.is_lost) == (0, False)
 
 
 def test_nothing_is_confirmed_or_doubted_before_its_time():
