@@ -325,13 +325,15 @@ class Siege:
         sender = spawning.Process(target=speak, args=(there, self._alice, self._now), daemon=True)
         sender.start()
         there.close()  # So that a sender that dies ends the waiting for it.
+        line.send(chunks)
         for done in range(1, chunks + 1):
-            line.send(done)
-            self._take(line.recv())
+            chunk = line.recv()
+            line.send(chunks - done)  # The next is made while this is taken in.
+            self._take(chunk)
+            del chunk  # Or there were two while the next one comes.
             if done == 1 or done % max(1, chunks // 10) == 0:
                 gc.collect()
                 self.sizes.append((resident(), sys.getallocatedblocks()))
-        line.send(0)
         sender.join()
         half = chunks * CHUNK // 2
         counts = self.counts, self._counts_beside
