@@ -338,6 +338,8 @@ class Exchange:
             link.owed_since = 0
             if speaks:
                 self.send_control(link)
+                # It may have been the last that its counters permit.
+                self.tables.drop(link.retire(now), link)
 
     # Whom it believes.
 

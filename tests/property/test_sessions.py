@@ -154,6 +154,7 @@ class Ends(RuleBasedStateMachine):
             return error.code
         finally:
             self.drain(i)
+            self.note_keys(i)
         if message is None:
             return None
         source, to, with_frames, in_reply_to, life = self.sent[message.payload]
@@ -326,16 +327,22 @@ class Ends(RuleBasedStateMachine):
             for link in side.manager.links
         ]
 
+    def note_keys(self, i):
+        """Note which keys an end has, though it may have others when the next step is over."""
+        for link in self.sides[i].manager.links:
+            for channel in link.channels():
+                keys = channel._send_key, channel._receive_key
+                self.shared.setdefault(keys, set()).add((i, link.key_id))
+
     @invariant()
     def sessions_are_between_their_two_ends(self):
         if not hasattr(self, "begun"):
             return
         ends = {}
         for i, side in enumerate(self.sides):
+            self.note_keys(i)
             for link in side.manager.links:
                 for channel in link.channels():
-                    keys = channel._send_key, channel._receive_key
-                    self.shared.setdefault(keys, set()).add((i, link.key_id))
                     ends[channel.our_id, channel.their_id] = i, link.key_id, channel
         for (ours, theirs), (i, key_id, channel) in ends.items():
             other = ends.get((theirs, ours))

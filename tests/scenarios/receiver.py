@@ -72,7 +72,7 @@ def open_in_batches(opener, frames):
             results = opener.open_each(batch)
             again = []
             for one, result in zip(batch, results, strict=True):
-                if isinstance(result, list):
+                if not isinstance(result, RejectedError):
                     tell(result)
                 elif result.code == "store_unavailable":
                     again.append(one)

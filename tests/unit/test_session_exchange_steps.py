@@ -130,6 +130,18 @@ def test_the_last_counter_ends_what_is_sent_at_once():
     assert (len(pair.alice.out()), len(link.staged)) == (2, 1)
 
 
+def test_the_last_counter_ends_a_session_also_when_it_goes_to_say_that_this_end_is_alive():
+    pair = Pair().open()
+    link = pair.alice.link()
+    pair.alice.hear(pair.bob.manager.send(b"x"))
+    link.current._take = iter((REJECT_AFTER - 1,)).__next__
+    pair.advance(10)
+    assert [len(data) for data in pair.alice.tick()] == [36]
+    assert link.current is None
+    due = pair.alice.manager.next_tick()
+    assert due is None or due > pair.mono()
+
+
 def test_a_session_begins_when_the_other_end_says():
     pair = Pair()
     pair.alice.wall.advance(1)
