@@ -26,6 +26,8 @@ _u32 = struct.Struct(">I").pack
 _u64 = struct.Struct(">Q").pack
 _STREAM_SIZE: Final = 16
 _HEAD: Final = wire.DATA_HEAD
+_LAST: Final = REJECT_AFTER - 1
+_data_head = wire.data_head
 _MESSAGE = hasher(b"env1-message")
 _STARTS: Final = {flags: wire.start(wire.DATA, flags) for flags in (0, wire.REPLY, wire.CONTROL)}
 
@@ -123,8 +125,9 @@ class Channel:
         self.their_id = their_id
         self.is_initiator = is_initiator
         self.born = born
-        self.rekey_at = born + times.rekey + (0 if is_initiator else RESPONDER_LATER)
         self.ends_at = born + times.reject
+        later = 0 if is_initiator else RESPONDER_LATER
+        self.rekey_at = min(born + times.rekey + later, self.ends_at)
         self.began_at = began_at
         self.window = Window(window)
         self.accepted = self.late = self.skipped = self.sent = 0
@@ -142,12 +145,12 @@ class Channel:
             ExhaustedError: no counter is left.
         """
         counter = self._take()
-        if counter >= REJECT_AFTER - 1:
+        if counter >= _LAST:
             self.ends_at = self.born  # The last one: from now on it is over.
             if counter >= REJECT_AFTER:
                 raise ExhaustedError
         self.sent = counter + 1
-        head = wire.data_head(_STARTS[flags], counter >> 32, counter & 0xFFFF_FFFF, self.their_id)
+        head = _data_head(_STARTS[flags], counter >> 32, counter & 0xFFFF_FFFF, self.their_id)
         return head + chacha_encrypt(payload, head + frames, _nonce(counter), self._send_key)
 
     def sealed(self, data: bytes) -> Sealed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from os import getpid
 from typing import Final, NoReturn
 
 from envelope import clock as clocks
@@ -147,9 +148,10 @@ class SessionManager:
 
     def _begin(self) -> None:
         """Have nothing, in this process."""
-        self._life = process.life()
+        self._life, self._pid = process.life(), getpid()
         self._look_at = 0
         self._exchange = Exchange(self._end)
+        self._snapshot = self._exchange.snapshot
         self._tally = self._end.tally
         self._tables = self._exchange.tables
         self._links, self._channels = self._tables.links, self._tables.channels
@@ -158,7 +160,7 @@ class SessionManager:
 
     # Sending.
 
-    def send(  # noqa: C901, PLR0913 (the hot path: a message's place, in one function)
+    def send(  # noqa: C901, PLR0912, PLR0913 (the hot path: a message's place, in one function)
         self,
         payload: bytes,
         *,
@@ -184,11 +186,12 @@ class SessionManager:
         Raises:
             UsageError: a wrong argument; the peer is not valid; or as much is staged as may be.
         """
-        # Two processes with one key and one counter would use a nonce twice.
-        if process.life() != self._life:
+        # Two processes with one key and one counter would use a nonce twice. This is
+        # ``process.life()`` and ``_now`` in line: where each message passes a call shows.
+        if getpid() != self._pid or process.told != self._life:
             self._begin_again()
         now = self._monotonic()
-        if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
+        if now >= self._look_at or self.trust.snapshot is not self._snapshot:
             self._look(now)
         try:
             link = self._links.get((self.to if to is None else _key_id(to), address))  # type: ignore[arg-type]  # None finds none
@@ -210,16 +213,20 @@ class SessionManager:
         if link is None:
             link = self._link_to(to, address, len(payload), now)
         channel = link.current
-        is_late = channel is not None and (now >= channel.rekey_at or channel.sent >= REKEY_AFTER)
+        is_late = False
         if (
             channel is None
-            or now >= channel.ends_at
+            or now >= channel.rekey_at
+            or channel.sent >= REKEY_AFTER
             or link.staged
             or link.is_lost
-            or (is_late and self._asks)
         ):
-            self._stage(link, Staged(payload, bound, flags, on_sealed), now)
-            return None
+            is_over = channel is None or now >= channel.ends_at
+            if is_over or link.staged or link.is_lost or self._asks:
+                self._stage(link, Staged(payload, bound, flags, on_sealed), now)
+                return None
+            is_late = True
+        assert channel is not None
         data = channel.seal(payload, frames, flags)
         link.owed_since = 0
         if not link.unanswered_since:
@@ -309,10 +316,10 @@ class SessionManager:
                 in ``outbox``.
             UsageError: the caller's mistake.
         """
-        if process.life() != self._life:
+        if getpid() != self._pid or process.told != self._life:  # As in ``send``.
             self._begin_again()
         now = self._monotonic()
-        if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
+        if now >= self._look_at or self.trust.snapshot is not self._snapshot:
             self._look(now)
         if type(data) is not bytes:
             data = as_bytes(data, "a message")
@@ -411,12 +418,9 @@ class SessionManager:
             self._tables.schedule(link, now)
 
     def _now(self) -> int:
-        """Return the monotonic clock, after a look at what may have changed since.
-
-        It stands in line where each message passes: there a call would show.
-        """
+        """Return the monotonic clock, after a look at what may have changed since."""
         now = self._monotonic()
-        if now >= self._look_at or self.trust.snapshot is not self._exchange.snapshot:
+        if now >= self._look_at or self.trust.snapshot is not self._snapshot:
             self._look(now)
         return now
 
@@ -424,6 +428,7 @@ class SessionManager:
         """Look at whom to believe still."""
         self._look_at = now + _LOOK
         self._exchange.look()
+        self._snapshot = self._exchange.snapshot
 
     def monotonic(self) -> int:
         """Return the reading of the clock that ``next_tick`` is by, microseconds."""
