@@ -15,6 +15,7 @@ Rules of this file:
     EnvelopeError
     +-- UsageError                 the caller's mistake (also a ValueError)
     |   +-- TrustFileError         a trust file that cannot be used
+    |   +-- NoRoomError            as much waits for sessions as may
     +-- KeyFileError               an identity on disk that cannot be used
     +-- StoreFileError             a replay store on disk that cannot be used
     +-- RequestError               a request without a reply
@@ -66,6 +67,10 @@ class TrustFileError(UsageError):
     """
 
     is_unread: bool = False
+
+
+class NoRoomError(UsageError):
+    """As many messages wait for sessions as may, or as many of this peer (SPEC 18.9)."""
 
 
 class KeyFileError(EnvelopeError):

@@ -8,15 +8,39 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support import START, FakeClock, identity, seeded
 
-from envelope import Peer, TrustStore
+from envelope import Peer, Policy, TrustStore, primitives
 from envelope.errors import RejectedError
-from envelope.session import SessionManager
+from envelope.session import SessionManager, handshake
 
 CONTEXT = "orders"
 MONOTONIC = 5_000_000_000
 """Where monotonic clocks of tests begin."""
+
+
+WRONG_ENDS: list[tuple[dict[str, Any], str]] = [
+    ({"identity": identity("bob").public}, "identity is an Identity"),
+    ({"trust": {}}, "trust is a TrustStore"),
+    ({"policy": {}}, "policy is a Policy"),
+    ({"policy": Policy(max_size=173)}, "max_size is at least 174"),
+    ({"timing": 3}, "timing is a Timing"),
+    ({"context": ""}, "context is a non-empty str"),
+]
+"""Arguments of an end, and of a manager, that are refused, and what is said then."""
+
+
+def note_statics(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return a list of the keys that static keys are multiplied with from now on."""
+    keys: list[bytes] = []
+
+    def x25519(secret: bytes, public: bytes) -> bytes:
+        keys.append(public)
+        return primitives.x25519(secret, public)
+
+    monkeypatch.setattr(handshake, "x25519", x25519)
+    return keys
 
 
 class Side:

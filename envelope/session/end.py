@@ -94,7 +94,7 @@ class End:
             monotonic=monotonic,
             watch=clocks.HighWater(clock, tolerance=clocks.microseconds(policy.max_future)),
             random=random,
-            tally=Tally(monotonic, context=context, own={identity.key_id}, trust=trust),
+            tally=_tally(identity, trust, context, monotonic),
         )
 
     def at(self, pace: Pace) -> Self:
@@ -103,6 +103,9 @@ class End:
 
     def anew(self) -> Self:
         """Return this end with nothing counted: in a forked child."""
-        own = {self.identity.key_id}
-        tally = Tally(self.monotonic, context=self.context, own=own, trust=self.trust)
+        tally = _tally(self.identity, self.trust, self.context, self.monotonic)
         return dataclasses.replace(self, tally=tally)
+
+
+def _tally(identity: Identity, trust: TrustStore, context: str, monotonic: Clock) -> Tally:
+    return Tally(monotonic, context=context, own={identity.key_id}, trust=trust)

@@ -49,7 +49,8 @@ class Link:
         next: the one that it granted and has not heard on.
         previous: the one by which it only receives.
         is_second: whether this end waits longer than the other before it asks after a grant.
-        is_lost: whether the peer said that it does not have the current session.
+        is_lost: whether the peer said that it does not have the current session, or this end,
+            which sends in turn, heard nothing on it for long: another is asked for first.
         initiation: what waits for its response.
         asked_at: when the last initiation was made, answered or not.
         asking_since: when the first of its repetitions was made; while something is staged it

@@ -25,6 +25,7 @@ from envelope.arguments import (
 from envelope.clock import Clock
 from envelope.errors import (
     MalformedError,
+    NoRoomError,
     NotTrustedError,
     RejectedError,
     TooLargeError,
@@ -50,10 +51,6 @@ from envelope.wire import ID_SIZE
 
 _LOOK: Final = clocks.SECOND // 10
 """How often validity dates are compared with the wall clock at least."""
-
-
-class NoRoomError(UsageError):
-    """As much waits for sessions as may."""
 
 
 class SessionManager:
@@ -184,7 +181,8 @@ class SessionManager:
             The message to send now; None: it comes into ``outbox``, once the peer answers.
 
         Raises:
-            UsageError: a wrong argument; the peer is not valid; or as much is staged as may be.
+            UsageError: a wrong argument, or the peer is not valid.
+            NoRoomError: as much is staged as may be.
         """
         # Two processes with one key and one counter would use a nonce twice. This is
         # ``process.life()`` and ``_now`` in line: where each message passes a call shows.

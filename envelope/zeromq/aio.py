@@ -34,16 +34,8 @@ from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, c
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience
 from envelope.zeromq.sessions import SessionDialogue
-from envelope.zeromq.socket import (
-    RETRY_MS,
-    check_retry,
-    dialogue_of,
-    has_reply,
-    next_wait,
-    prepare,
-    report_dropped,
-    result_of,
-)
+from envelope.zeromq.socket import dialogue_of, prepare, report_dropped, result_of
+from envelope.zeromq.tries import RETRY_MS, Tries, check_retry
 
 _log = logging.getLogger("envelope.zeromq")
 
@@ -592,20 +584,16 @@ class SecureSocket:
         self, request: Request, patience: Patience, retry: int, *, strict: bool
     ) -> None:
         """Receive until a request is over."""
-        tick = Patience(retry)
+        tries = Tries(self.socket, retry)
         while not request.is_over:
             try:
-                ahead = tick.left()
+                ahead = tries.left()
             except zmq.Again:
-                if not has_reply(self.socket):
-                    retry = next_wait(self._seam.type, retry)
-                    tick = Patience(retry)
-                    frames = dialogue_of(self._seam).again(request)
-                    if frames is not None:
-                        with contextlib.suppress(zmq.ZMQError):
-                            self._send_now(frames)
-                    continue
-                ahead = 0
+                frames = dialogue_of(self._seam).again(request)
+                if frames is not None:
+                    with contextlib.suppress(zmq.ZMQError):
+                        self._send_now(frames)
+                continue
             try:
                 await self._turn(lambda: request.is_over, patience, ahead, strict=strict)
             except StoreUnavailableError:

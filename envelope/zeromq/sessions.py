@@ -20,6 +20,7 @@ import zmq
 from envelope import clock
 from envelope.errors import (
     MalformedError,
+    NoRoomError,
     PolicyError,
     RejectedError,
     ReplayedError,
@@ -32,7 +33,6 @@ from envelope.session import Datagram, Pace, SessionManager
 from envelope.session.arrival import SessionArrival
 from envelope.session.channel import Sealed
 from envelope.session.link import Address, OnSealed
-from envelope.session.manager import NoRoomError
 from envelope.session.timing import MAX_STAGED
 from envelope.session.wire import is_for_peer, is_initiation
 from envelope.trust import Peer

@@ -33,13 +33,10 @@ from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, c
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import AnyDialogue, OnRejected, Patience, Seam
 from envelope.zeromq.sessions import SessionDialogue
+from envelope.zeromq.tries import RETRY_MS, Tries, check_retry
 
 _log = logging.getLogger("envelope.zeromq")
 
-RETRY_MS: Final = 1000
-"""How often a request is sent again by default: a lost one costs a second."""
-_MOST_WAIT_MS: Final = 30_000
-"""Between two tries of a REQ, at most, unless the first waited longer."""
 _PAUSE_MS: Final = 50
 """Between two questions to a replay store that cannot answer."""
 _ZERO_COPY: Final = 262_144
@@ -654,21 +651,17 @@ class SecureSocket:
 
     def _pursue(self, request: Request, patience: Patience, retry: int, *, strict: bool) -> None:
         """Receive until a request is over."""
-        tick = Patience(retry)
+        tries = Tries(self.socket, retry)
         while not request.is_over:
             if not self._seam.pending:
                 try:
-                    ahead = tick.left()
+                    ahead = tries.left()
                 except zmq.Again:
-                    if not has_reply(self.socket):
-                        retry = next_wait(self._seam.type, retry)
-                        tick = Patience(retry)
-                        frames = dialogue_of(self._seam).again(request)
-                        if frames is not None:
-                            with contextlib.suppress(zmq.ZMQError):
-                                self._transmit(frames, zmq.NOBLOCK)
-                        continue
-                    ahead = 0
+                    frames = dialogue_of(self._seam).again(request)
+                    if frames is not None:
+                        with contextlib.suppress(zmq.ZMQError):
+                            self._transmit(frames, zmq.NOBLOCK)
+                    continue
                 left = patience.left()
                 if not self._wait(ahead if left is None else min(left, ahead or left)):
                     continue
@@ -774,30 +767,6 @@ def dialogue_of(seam: Seam) -> AnyDialogue:
     if seam.dialogue is None:
         raise UsageError("requests and replies need a REQ, REP, DEALER, ROUTER or PAIR socket")
     return seam.dialogue
-
-
-def has_reply(socket: zmq.Socket[Any]) -> bool:
-    """Tell whether a REQ has got something, which it would drop if it sent again now."""
-    return socket.get(zmq.TYPE) == zmq.REQ and bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
-
-
-def next_wait(kind: int, waited: int) -> int:
-    """Return how long the next try of a request waits, after one that waited so many milliseconds.
-
-    A REQ hears what answers its last try alone: if it always tried again before that is there,
-    it would hear nothing.
-    """
-    return min(2 * waited, max(waited, _MOST_WAIT_MS)) if kind == zmq.REQ else waited
-
-
-def check_retry(retry: int) -> None:
-    """Check how often a request is to be sent again.
-
-    Raises:
-        UsageError: no number of milliseconds; with 0 it would be sent all the time.
-    """
-    if type(retry) is not int or retry < 1:
-        raise UsageError("retry is a number of milliseconds, at least 1")
 
 
 def result_of(request: Request) -> Message:

@@ -11,7 +11,7 @@ from support import identity
 from envelope import UsageError, message_id, recipients_of
 from envelope.errors import RequestTimeoutError
 from envelope.replay import MemoryReplayStore
-from envelope.zeromq import Bundling, aio, socket
+from envelope.zeromq import Bundling, tries
 from envelope.zeromq.frames import SYNC
 from envelope.zeromq.seam import Patience
 
@@ -126,18 +126,36 @@ class TestStep:
         reply = world.sealer(world.bob, to=[ALICE])
         line.send(reply.seal(b"this", in_reply_to=message_id(line.recv())))
         assert requester.poll(5000)
-        for module in (socket, aio):
-            monkeypatch.setattr(module, "Patience", Late)
+        monkeypatch.setattr(tries, "Patience", Late)
         assert requester.wait(asked, timeout=5000, retry=RETRY).payload == b"this"
         assert not line.poll(0)
 
-    def test_a_req_waits_longer_each_time_for_it_hears_its_last_try_alone(self):
-        waits = [1000]
-        while len(waits) < 8:
-            waits.append(socket.next_wait(zmq.REQ, waits[-1]))
-        assert waits == [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
-        assert socket.next_wait(zmq.REQ, 90_000) == 90_000
-        assert socket.next_wait(zmq.DEALER, 1000) == 1000
+    @pytest.mark.parametrize(
+        ("kind", "waits"),
+        [
+            (zmq.REQ, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]),
+            (zmq.REQ, [90_000, 90_000]),
+            (zmq.DEALER, [1000, 1000, 1000]),
+        ],
+    )
+    def test_a_req_waits_longer_each_time_for_it_hears_its_last_try_alone(
+        self, plain, kind, waits, monkeypatch
+    ):
+        begun = []
+
+        class Over(Patience):
+            """One that is over at once."""
+
+            def __init__(self, timeout):
+                begun.append(timeout)
+                super().__init__(0)
+
+        monkeypatch.setattr(tries, "Patience", Over)
+        one = tries.Tries(plain(kind), waits[0])
+        for _ in waits[1:]:
+            with pytest.raises(zmq.Again):
+                one.left()
+        assert begun == waits
 
     def test_a_request_that_nobody_takes_is_forgotten(self, secure, world):
         dealer = secure(zmq.DEALER, sealer=world.sealer(to=[BOB]), opener=world.opener(world.alice))

@@ -68,6 +68,7 @@ def test_the_drawn_tree_names_every_code_and_only_usage_errors_are_value_errors(
     assert {name for name, found in classes().items() if issubclass(found, ValueError)} == {
         "UsageError",
         "TrustFileError",
+        "NoRoomError",
     }
     assert EnvelopeError.__bases__ == (Exception,)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sides import WRONG_ENDS
 from support import SECOND, START, FakeClock, identity, seeded
 
 from envelope import Peer, Policy, TrustStore, UsageError
@@ -81,17 +82,7 @@ def test_it_counts_and_logs_by_its_own_clock_and_whom_it_knows(is_anew, caplog):
     assert (made.tally._own, made.tally._trust) == ({ALICE.key_id}, TRUST)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"identity": BOB.public}, "identity is an Identity"),
-        ({"trust": {}}, "trust is a TrustStore"),
-        ({"policy": {}}, "policy is a Policy"),
-        ({"policy": Policy(max_size=173)}, "max_size is at least 174"),
-        ({"timing": 3}, "timing is a Timing"),
-        ({"context": ""}, "context is a non-empty str"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "says"), WRONG_ENDS)
 def test_a_wrong_argument_is_refused(arguments, says):
     with pytest.raises(UsageError, match=says):
         end(**arguments)

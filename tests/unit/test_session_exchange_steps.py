@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sides import CONTEXT, Pair, Side
+from sides import CONTEXT, Pair, Side, note_statics
 from support import SECOND, START, flip, identity
 
-from envelope import TrustStore, primitives
+from envelope import TrustStore
 from envelope.binding import context_digest
 from envelope.errors import PolicyError, RejectedError
 from envelope.session import Datagram, Pace, handshake, hint, wire
@@ -36,14 +36,7 @@ def granted():
 @pytest.fixture
 def multiplied(monkeypatch):
     """Return the keys that static keys are multiplied with, as they come."""
-    keys = []
-
-    def x25519(secret, public):
-        keys.append(public)
-        return primitives.x25519(secret, public)
-
-    monkeypatch.setattr(handshake, "x25519", x25519)
-    return keys
+    return note_statics(monkeypatch)
 
 
 # Where it goes.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sides import note_statics
 from support import flip, identity
 
-from envelope import primitives
 from envelope.binding import context_digest
 from envelope.errors import MalformedError, UnsealError
 from envelope.primitives import CryptoError, H
@@ -32,14 +32,7 @@ def request(data, *, receiver=BOB, sender=ALICE.public, ctx=CTX, statics=None):
 @pytest.fixture
 def multiplied(monkeypatch):
     """Return the keys that statics were calculated with, as they come."""
-    keys = []
-
-    def x25519(secret, public):
-        keys.append(public)
-        return primitives.x25519(secret, public)
-
-    monkeypatch.setattr(handshake, "x25519", x25519)
-    return keys
+    return note_statics(monkeypatch)
 
 
 def test_sizes_and_heads_are_those_of_the_specification():
@@ -141,9 +134,8 @@ def test_whoever_has_the_responders_secret_gets_no_session_in_the_initiators_nam
     assert keys is not None
 
 
-@pytest.mark.audit("A12")
-def test_another_static_key_than_that_of_the_key_id_is_refused():
-    # Carol is honest in everything but the key id: the prologue is Alice's.
+def carols_as_alice():
+    """Return an initiation of Carol's, honest in all but the key id: the prologue is Alice's."""
     head = initiation().data[:38]
     noise = Handshake(
         secret=CAROL._x_secret,
@@ -152,8 +144,13 @@ def test_another_static_key_than_that_of_the_key_id_is_refused():
         prologue=handshake._prologue(CTX, ALICE.public, BOB.public, head),
         remote_static=BOB.public.public[32:],
     )
+    return head + noise.write(OFFER.encode())
+
+
+@pytest.mark.audit("A12")
+def test_another_static_key_than_that_of_the_key_id_is_refused():
     with pytest.raises(UnsealError, match="another key"):
-        request(head + noise.write(OFFER.encode()))
+        request(carols_as_alice())
 
 
 def test_what_is_kept_of_static_keys_changes_no_byte_and_is_calculated_once(multiplied):
@@ -180,15 +177,7 @@ def test_of_each_peer_something_else_is_kept(multiplied):
 @pytest.mark.audit("A12", "A18")
 def test_of_a_static_key_that_is_no_peers_nothing_is_kept(multiplied):
     statics = Statics(BOB)
-    head = initiation().data[:38]
-    noise = Handshake(
-        secret=CAROL._x_secret,
-        public=CAROL.public.public[32:],
-        ephemeral=ONE,
-        prologue=handshake._prologue(CTX, ALICE.public, BOB.public, head),
-        remote_static=BOB.public.public[32:],
-    )
-    forged = head + noise.write(OFFER.encode())
+    forged = carols_as_alice()
     for _ in range(2):
         with pytest.raises(UnsealError, match="another key"):
             request(forged, statics=statics)

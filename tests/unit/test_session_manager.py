@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 from parallel import in_child, raw_fork
-from sides import CONTEXT, Pair, Side
+from sides import CONTEXT, WRONG_ENDS, Pair, Side
 from support import START, FakeClock, flip, identity
 
 from envelope import Message, Policy, TrustStore, UsageError
@@ -356,12 +356,7 @@ def test_a_wrong_argument_of_receive_is_refused_and_costs_no_message(arguments, 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"identity": BOB.public}, "identity is an Identity"),
-        ({"trust": {}}, "trust is a TrustStore"),
-        ({"policy": {}}, "policy is a Policy"),
-        ({"policy": Policy(max_size=173)}, "max_size is at least 174"),
-        ({"timing": 3}, "timing is a Timing"),
-        ({"context": ""}, "context is a non-empty str"),
+        *WRONG_ENDS,
         ({"to": BOB}, "to is a Peer or a PublicIdentity"),
         ({"clock": lambda: 1.5}, "clock returns Unix microseconds"),
         ({"clock": lambda: 2**60}, "clock returns Unix microseconds"),

@@ -10,10 +10,10 @@ from sides import Pair, Side
 from support import SECOND, START, flip, identity
 
 from envelope import UsageError
+from envelope.errors import NoRoomError
 from envelope.forks import process
 from envelope.session import Datagram, Pace
 from envelope.session.channel import message_id
-from envelope.session.manager import NoRoomError
 from envelope.session.timing import REJECT_AFTER
 
 BOB = identity("bob")
