@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from os import getpid
 from typing import Final, NoReturn
 
 from envelope import clock as clocks
@@ -145,7 +144,7 @@ class SessionManager:
 
     def _begin(self) -> None:
         """Have nothing, in this process."""
-        self._life, self._pid = process.life(), getpid()
+        self._life, self._mark = process.life(), process.mark
         self._look_at = 0
         self._exchange = Exchange(self._end)
         self._snapshot = self._exchange.snapshot
@@ -186,7 +185,7 @@ class SessionManager:
         """
         # Two processes with one key and one counter would use a nonce twice. This is
         # ``process.life()`` and ``_now`` in line: where each message passes a call shows.
-        if getpid() != self._pid or process.told != self._life:
+        if not self._mark[0] or process.told != self._life:
             self._begin_again()
         now = self._monotonic()
         if now >= self._look_at or self.trust.snapshot is not self._snapshot:
@@ -314,7 +313,7 @@ class SessionManager:
                 in ``outbox``.
             UsageError: the caller's mistake.
         """
-        if getpid() != self._pid or process.told != self._life:  # As in ``send``.
+        if not self._mark[0] or process.told != self._life:  # As in ``send``.
             self._begin_again()
         now = self._monotonic()
         if now >= self._look_at or self.trust.snapshot is not self._snapshot:

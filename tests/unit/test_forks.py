@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
 import subprocess
 import sys
@@ -68,17 +70,69 @@ def test_a_fork_begins_another_life(process):
     assert process.life() == 2
 
 
-def test_a_process_id_that_differs_is_another_life_too(process, monkeypatch):
+@pytest.mark.parametrize("mark", [forks._mark, forks._ById])
+def test_what_is_not_marked_is_another_life_too(monkeypatch, mark):
     # For a fork that went around Python, and so around the hook.
+    monkeypatch.setattr(forks, "_mark", mark)
+    process = forks._Process()
     owner = Owner()
     process.adopt(owner)
     lock = owner._lock
-    monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    if mark is forks._ById:
+        monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    else:
+        process.mark[0] = 0
     assert process.life() == 1
     assert owner._lock is not lock
     lock = owner._lock
     assert process.life() == 1
     assert owner._lock is lock
+
+
+@pytest.mark.audit("A18", "C6")
+@pytest.mark.parametrize("mark", ["_mark", "_ById"])
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.CDLL(None).fork"])
+def test_no_child_has_the_mark_of_its_parent_nor_a_grandchild_its(mark, fork):
+    run(f"""
+import ctypes
+from envelope import forks
+
+os.fork = {fork}
+mark = forks.{mark}()
+assert not mark[0]
+mark[0] = 1
+
+def check():
+    assert not mark[0]
+    mark[0] = 1
+    assert mark[0]
+    def again():
+        assert not mark[0]
+    in_child(again)
+    assert mark[0]
+
+in_child(check)
+assert mark[0]
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this is Linux's")
+def test_a_system_whose_madvise_cannot_be_believed_goes_by_the_process_id(monkeypatch):
+    class Believes(mmap.mmap):
+        def madvise(self, option):
+            """Agree, as some emulators do."""
+
+    class Refuses(mmap.mmap):
+        def madvise(self, option):
+            raise OSError(errno.EINVAL, "an old kernel")
+
+    assert isinstance(forks._mark(), mmap.mmap)
+    for kind in (Believes, Refuses):
+        monkeypatch.setattr("mmap.mmap", kind)
+        assert isinstance(forks._mark(), forks._ById)
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(forks._mark(), forks._ById)
 
 
 def test_every_adopted_lock_is_replaced_and_is_free(process):

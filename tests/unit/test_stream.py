@@ -130,9 +130,9 @@ def test_a_stream_knows_another_life(process):
     assert begin().life == process.life()
 
 
-def test_a_stream_knows_another_process(process, monkeypatch):
+def test_a_stream_knows_another_process(process):
     mine = begin()
-    monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    process.mark[0] = 0
     assert mine.life != process.life()
     assert begin().life == process.life()
 
@@ -149,15 +149,13 @@ def test_the_register_of_another_life_begins_empty_and_takes_what_begins_then(pr
 
 
 @pytest.mark.parametrize("first", ["birth_of", "add"])
-def test_the_register_takes_its_new_lock_in_a_child_forked_around_python(
-    process, monkeypatch, first
-):
+def test_the_register_takes_its_new_lock_in_a_child_forked_around_python(process, first):
     register = stream._register
     before = begin()
     held = threading.Thread(target=register._lock.acquire)
     held.start()
     held.join()
-    monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    process.mark[0] = 0
     if first == "add":
         register.add(before)
     assert register.birth_of(before.id) == (before.birth if first == "add" else None)
