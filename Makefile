@@ -128,7 +128,7 @@ picture: $(RUN)/.stamp ## draw docs/demo.svg anew
 
 lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --upgrade --group dev --extra cli --extra pair --extra redis pyproject.toml -o requirements/dev.txt
+	  --no-header --no-annotate --upgrade --group dev --extra cli --extra openssl --extra pair --extra redis pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --extra cli pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -136,21 +136,21 @@ lock: $(DEV)/.stamp ## pin the newest versions by hash in requirements/
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate requirements/plots.in -c requirements/dev.txt -o requirements/plots.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra cli --extra pair requirements/fuzz.in pyproject.toml -c requirements/dev.txt -o requirements/fuzz.txt
+	  --no-header --no-annotate --extra cli --extra openssl --extra pair requirements/fuzz.in pyproject.toml -c requirements/dev.txt -o requirements/fuzz.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate pyproject.toml -c requirements/dev.txt -o requirements/core.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra cli --extra pair --extra redis pyproject.toml -c requirements/dev.txt -o requirements/extras.txt
+	  --no-header --no-annotate --extra cli --extra openssl --extra pair --extra redis pyproject.toml -c requirements/dev.txt -o requirements/extras.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --upgrade requirements/release.in -c requirements/dev.txt -o requirements/release.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
 	mkdir -p build
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-	  --resolution lowest-direct --extra cli --extra pair --extra redis pyproject.toml -o build/lowest.txt
+	  --resolution lowest-direct --extra cli --extra openssl --extra pair --extra redis pyproject.toml -o build/lowest.txt
 	cp requirements/dev.txt requirements/oldest.txt  # uv keeps what it finds there, where it can.
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --group dev --extra cli --extra pair --extra redis pyproject.toml -c build/lowest.txt \
+	  --no-header --no-annotate --group dev --extra cli --extra openssl --extra pair --extra redis pyproject.toml -c build/lowest.txt \
 	  -o requirements/oldest.txt
 
 clean: ## remove what the targets made

@@ -20,6 +20,7 @@ import tracemalloc
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import nacl.bindings as raw
 from cryptography.fernet import Fernet
@@ -31,7 +32,8 @@ from zeromq_ends import ALICE, BOB, CONTEXT
 
 from envelope import Identity, Peer, TrustStore, clock, codec
 from envelope.message import Message
-from envelope.session import SessionManager, Timing
+from envelope.session import SessionManager, Timing, channel
+from envelope.session.cipher import Cipher, libsodium, openssl
 
 COUNT = 250
 """Messages of a round: few, so that some rounds are not interrupted."""
@@ -58,6 +60,16 @@ class Line(NamedTuple):
     figure: str
     bar: str
     holds: bool
+
+
+def by(library: Cipher, loop: Loop) -> Loop:
+    """Return a loop whose sessions are encrypted by this library."""
+
+    def run() -> float:
+        with mock.patch.multiple(channel, encrypt=library.encrypt, decrypt=library.decrypt):
+            return loop()
+
+    return run
 
 
 class Pair:
@@ -167,21 +179,21 @@ def rows() -> Iterator[Row]:
     encrypt = raw.crypto_aead_chacha20poly1305_ietf_encrypt
     decrypt = raw.crypto_aead_chacha20poly1305_ietf_decrypt
     encrypted = [encrypt(one, head, nonce, key) for one in payloads]
-    yield Row("send", "raw AEAD", 1.4, send, over(lambda p: encrypt(p, head, nonce, key), payloads))
-    yield Row(
-        "receive", "raw AEAD", 1.7, receive, over(lambda d: decrypt(d, head, nonce, key), encrypted)
-    )
+    raw_send = over(lambda p: encrypt(p, head, nonce, key), payloads)
+    raw_receive = over(lambda d: decrypt(d, head, nonce, key), encrypted)
     fernet = Fernet(Fernet.generate_key())
     tokens = [fernet.encrypt(one) for one in payloads]
-    yield Row("send", "Fernet.encrypt", 0.6, send, over(fernet.encrypt, payloads))
-    yield Row("receive", "Fernet.decrypt", 0.6, receive, over(fernet.decrypt, tokens))
-    yield Row(
-        "raw AEAD, decrypt",
-        "Fernet.decrypt",
-        STATED,
-        over(lambda d: decrypt(d, head, nonce, key), encrypted),
-        over(fernet.decrypt, tokens),
-    )
+    fernet_send, fernet_receive = over(fernet.encrypt, payloads), over(fernet.decrypt, tokens)
+    fast = openssl()
+    assert fast, "this measures both ciphers: install the extra openssl"
+    for library, bar in ((libsodium(), STATED), (fast, 0.6)):
+        here, there = by(library, send), by(library, receive)
+        yield Row(f"send, by {library.by}", "PyNaCl's AEAD", 1.4, here, raw_send)
+        yield Row(f"receive, by {library.by}", "PyNaCl's AEAD", 1.7, there, raw_receive)
+        yield Row(f"send, by {library.by}", "Fernet.encrypt", bar, here, fernet_send)
+        yield Row(f"receive, by {library.by}", "Fernet.decrypt", bar, there, fernet_receive)
+    yield Row("PyNaCl's AEAD, encrypt", "Fernet.encrypt", STATED, raw_send, fernet_send)
+    yield Row("PyNaCl's AEAD, decrypt", "Fernet.decrypt", STATED, raw_receive, fernet_receive)
     yield from beside_jupyter()
 
 
@@ -279,22 +291,19 @@ class Crowd:
 
 
 def growth() -> Iterator[Row]:
-    """Yield what a message costs where there are very many sessions."""
+    """Yield what a message costs where there are very many sessions, all by libsodium."""
     many, one = Crowd(MANY), Crowd(1)
-    yield Row(
-        f"send, {MANY:,} sessions in turn",
-        "1 session",
-        GROWTH,
-        afresh(many.sending),
-        afresh(one.sending),
-    )
-    yield Row(
-        f"receive, {MANY:,} sessions in turn",
-        "1 session",
-        GROWTH,
-        afresh(many.receiving),
-        afresh(one.receiving),
-    )
+    for work, here, there in (
+        ("send", many.sending, one.sending),
+        ("receive", many.receiving, one.receiving),
+    ):
+        yield Row(
+            f"{work}, {MANY:,} sessions in turn, by libsodium",
+            "1 session",
+            GROWTH,
+            by(libsodium(), afresh(here)),
+            by(libsodium(), afresh(there)),
+        )
 
 
 def memory() -> Line:

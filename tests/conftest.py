@@ -11,6 +11,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from envelope.session import channel, cipher, noise
+
 settings.register_profile(
     "default", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -21,6 +23,13 @@ settings.register_profile("long", parent=settings.get_profile("default"), max_ex
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
 )
+
+
+def pytest_configure() -> None:
+    """Let sessions encrypt by libsodium if asked to, though OpenSSL is there."""
+    if os.environ.get("TEST_CIPHER") == "libsodium":
+        for module in (channel, noise):
+            _, module.encrypt, module.decrypt = cipher.libsodium()  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from envelope.errors import ReplayedError, TooOldError, UnsealError
-from envelope.primitives import CryptoError, H, chacha_decrypt, chacha_encrypt, hasher
+from envelope.primitives import CryptoError, H, hasher
 from envelope.replay.window import Window
 from envelope.session import wire
+from envelope.session.cipher import decrypt, encrypt
 from envelope.session.noise import Keys
 from envelope.session.timing import REJECT_AFTER, RESPONDER_LATER, Times
 
@@ -151,7 +152,7 @@ class Channel:
                 raise ExhaustedError
         self.sent = counter + 1
         head = _data_head(_STARTS[flags], counter >> 32, counter & 0xFFFF_FFFF, self.their_id)
-        return head + chacha_encrypt(payload, head + frames, _nonce(counter), self._send_key)
+        return head + encrypt(payload, head + frames, _nonce(counter), self._send_key)
 
     def sealed(self, data: bytes) -> Sealed:
         """Return what there is to know of the message that was sealed last."""
@@ -175,7 +176,7 @@ class Channel:
                 raise ReplayedError
         head = data[:_HEAD]
         try:
-            payload = chacha_decrypt(
+            payload = decrypt(
                 data[_HEAD:], head + frames if frames else head, _nonce(counter), self._receive_key
             )
         except CryptoError:

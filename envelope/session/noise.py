@@ -15,13 +15,12 @@ from typing import Final, NamedTuple
 
 from envelope.primitives import (
     CryptoError,
-    chacha_decrypt,
-    chacha_encrypt,
     hkdf_blake2b,
     unkeyed_blake2b,
     x25519,
     x25519_public,
 )
+from envelope.session.cipher import decrypt, encrypt
 
 PROTOCOL: Final = b"Noise_IK_25519_ChaChaPoly_BLAKE2b"
 KEY_SIZE: Final = 32
@@ -67,7 +66,7 @@ class _SymmetricState:
         self._key, self._nonce = key[:KEY_SIZE], 0
 
     def encrypt_and_hash(self, plaintext: bytes) -> bytes:
-        data = chacha_encrypt(plaintext, self.hash, nonce_of(self._nonce), self._key)
+        data = encrypt(plaintext, self.hash, nonce_of(self._nonce), self._key)
         self._nonce += 1
         self.mix_hash(data)
         return data
@@ -75,7 +74,7 @@ class _SymmetricState:
     def decrypt_and_hash(self, data: bytes) -> bytes:
         if len(data) < TAG_SIZE:  # The binding would raise something else.
             raise CryptoError("shorter than it must be")
-        plaintext = chacha_decrypt(data, self.hash, nonce_of(self._nonce), self._key)
+        plaintext = decrypt(data, self.hash, nonce_of(self._nonce), self._key)
         self._nonce += 1
         self.mix_hash(data)
         return plaintext

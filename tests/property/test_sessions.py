@@ -53,7 +53,7 @@ class Ends(RuleBasedStateMachine):
         super().__init__()
         self.nonces = {}
         self.patches = [
-            mock.patch.object(module, "chacha_encrypt", self.recorded(module.chacha_encrypt, most))
+            mock.patch.object(module, "encrypt", self.recorded(module.encrypt, most))
             for module, most in ((channels, REJECT_AFTER), (noise, 2))
         ]
         for patch in self.patches:
@@ -77,7 +77,7 @@ class Ends(RuleBasedStateMachine):
         return list(itertools.permutations(range(self.count), 2))
 
     def recorded(self, encrypt, most):
-        """Return chacha_encrypt that notes each key and nonce, and minds a second use."""
+        """Return encrypt that notes each key and nonce, and minds a second use."""
 
         def wrapped(plaintext, aad, nonce, key):
             assert (key, nonce) not in self.nonces

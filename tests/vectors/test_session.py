@@ -13,13 +13,21 @@ from vectors.reference import Identity as ReferenceIdentity
 from vectors.reference import context_hash, u64
 
 from envelope import Identity
-from envelope.session import Timing, handshake, hint, wire
+from envelope.session import Timing, channel, cipher, handshake, hint, noise, wire
 from envelope.session.channel import Channel, frames_of, message_id
 from envelope.session.timing import Times
 from envelope.session.wire import Grant, Offer
 
 ROWS = json.loads((Path(__file__).parent / "session.json").read_text(encoding="utf-8"))["sessions"]
 each_row = pytest.mark.parametrize("row", ROWS, ids=[row["context"][:8] for row in ROWS])
+
+
+@pytest.fixture(params=[cipher.openssl(), cipher.libsodium()], ids=lambda one: one.by, autouse=True)
+def by(request, monkeypatch):
+    """Run each test with each cipher."""
+    for module in (channel, noise):
+        monkeypatch.setattr(module, "encrypt", request.param.encrypt)
+        monkeypatch.setattr(module, "decrypt", request.param.decrypt)
 
 
 def unhex(row, *names):
