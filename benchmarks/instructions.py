@@ -1,4 +1,4 @@
-"""A guard against getting slower: instructions that an envelope costs beside its cryptography.
+"""A guard against getting slower: instructions that a message costs beside its cryptography.
 
 Rules of this file:
 
@@ -37,6 +37,8 @@ from unittest import mock
 
 from envelope import Identity, Opener, Peer, Policy, RejectedError, Sealer, TrustStore
 from envelope.replay import MemoryReplayStore
+from envelope.session import SessionManager, channel
+from envelope.session.cipher import libsodium
 
 TOLERANCE = 0.05
 ELSEWHERE = 0.60
@@ -54,6 +56,8 @@ CRYPTOGRAPHY = (
     ("envelope.sealer", "aead_encrypt"),
     ("envelope.opener", "verify"),
     ("envelope.opener", "aead_decrypt"),
+    ("envelope.session.channel", "encrypt"),
+    ("envelope.session.channel", "decrypt"),
 )
 
 YARDSTICK = "yardstick"
@@ -118,11 +122,14 @@ def cryptography_of(work: Work, count: int) -> Work:
 
 
 class Paths:
-    """The hot paths: sealing, opening, refusing."""
+    """The hot paths: sealing, opening, refusing; sending and receiving by a session."""
 
     def __init__(self) -> None:
         self.alice, self.bob = Identity.generate(), Identity.generate()
-        self.trust = TrustStore([Peer("alice", self.alice.public, contexts=[CONTEXT])])
+        self.trust = TrustStore(
+            Peer(name, one.public, contexts=[CONTEXT])
+            for name, one in (("alice", self.alice), ("bob", self.bob))
+        )
 
     def sealer(self, *, sealed: bool, who: Identity | None = None) -> Sealer:
         """Return a sealer, for everyone or for one."""
@@ -195,6 +202,29 @@ class Paths:
 
         return make
 
+    def session(self) -> tuple[SessionManager, SessionManager]:
+        """Return two ends with a session. Their time stands still, so none looks around."""
+        here, there = (
+            SessionManager(one, self.trust, context=CONTEXT, to=to.public, monotonic=lambda: 1)
+            for one, to in ((self.alice, self.bob), (self.bob, self.alice))
+        )
+        here.send(b"")
+        for sender, receiver in ((here, there), (there, here), (here, there)):
+            receiver.receive(sender.outbox.popleft().data)
+        return here, there
+
+    def sending(self) -> Work:
+        """Return sending by a session."""
+        send = self.session()[0].send
+        return lambda count: [send(PAYLOAD) for _ in range(count)]
+
+    def receiving(self) -> Work:
+        """Return receiving by a session."""
+        here, there = self.session()
+        data = [here.send(PAYLOAD) for _ in range(2 * COUNT)]
+        receive: Any = there.receive
+        return lambda count: [receive(one).payload for one in data[:count]]
+
     def all(self) -> Iterator[tuple[str, Callable[[], Work]]]:
         """Yield the paths by name; each makes its work anew."""
         signed, sealed = self.sealer(sealed=False), self.sealer(sealed=True)
@@ -212,12 +242,16 @@ class Paths:
         yield "refuse garbage", self.refusing([b"garbage" * 50] * len(most))
         again = [signed.seal(PAYLOAD) for _ in most]
         yield "refuse a replay", self.refusing(again, repeated=True)
+        yield "send by a session", self.sending
+        yield "receive by a session", self.receiving
 
 
 def work_off() -> None:
     """Do all the work, under Valgrind, with a mark before and after each piece."""
     gc.disable()
     logging.disable(logging.CRITICAL)
+    # The cipher that is always there.
+    _, channel.encrypt, channel.decrypt = libsodium()  # type: ignore[attr-defined]
     for name, make in Paths().all():
         make()(COUNT)  # What is made once is made here.
         for count in (COUNT, 2 * COUNT):
