@@ -59,16 +59,14 @@ def openssl() -> Cipher | None:
     def encrypt(plaintext: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
         try:
             return make(key).encrypt(nonce, plaintext, aad)
-        except ValueError as error:  # The key of a session that is over.
-            raise CryptoError(str(error)) from None
+        except ValueError:  # The key of a session that is over.
+            raise CryptoError("not a key, or not a nonce") from None
 
     def decrypt(ciphertext: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
         try:
             return make(key).decrypt(nonce, ciphertext, aad)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise CryptoError("not encrypted by this key for this place") from None
-        except ValueError as error:
-            raise CryptoError(str(error)) from None
 
     return Cipher("OpenSSL", encrypt, decrypt)
 

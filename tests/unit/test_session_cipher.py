@@ -100,6 +100,10 @@ def test_the_empty_message_has_a_tag_alone(one):
     assert one.decrypt(closed, b"", NONCE, KEY) == b""
 
 
+def test_each_says_whose_it_is():
+    assert [openssl().by, libsodium().by] == ["OpenSSL", "libsodium"]
+
+
 def fail(*_):
     raise UnsupportedAlgorithm("held to FIPS 140")
 
