@@ -14,11 +14,11 @@ from typing import Any
 from envelope import Identity, Opener, Peer, Sealer, TrustStore
 from envelope.errors import UsageError
 from envelope.replay import MemoryReplayStore
-from envelope.session import SessionManager
+from envelope.session import SessionManager, cipher
 from peers.ways import CONTEXT, NO, YES, Does, Ends, Start, Way
 
 SIGNED, SEALED, BUNDLE = "envelope signed", "envelope sealed to 1", "bundle of 128 sealed to 1"
-SESSION = "session"
+SESSION = f"session, by {cipher.BY}"
 
 
 def prepare(recipients: int, each: int) -> Start:
