@@ -23,6 +23,17 @@ def test_the_examples_of_a_document_run_as_shown(path, caplog):
     assert results.failed == 0
 
 
+def test_the_large_bundles_of_the_stream_are_those_that_are_told():
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"`(Bundling\(max_count[^`]*\))`", text)
+    (used,) = re.findall(
+        r"^LARGE = (.*)$",
+        (ROOT / "benchmarks/stream/ends.py").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert told == used
+
+
 def test_the_readme_has_examples():
     assert (ROOT / "README.md").read_text(encoding="utf-8").count(">>> ") > 20
 
