@@ -1,9 +1,28 @@
 """What one end knows of one link: slots, an initiation, what is staged (SPEC 18.9).
 
+A link's state is what its slots hold. What happens to them, by the names of SPEC 18.9:
+
+========  =============================  ====================================================
+step      on                             then
+========  =============================  ====================================================
+ask       something is staged, or doubt  an initiation is out
+grant     an initiation was accepted     next is the new session; no initiation is out
+open      a response was accepted        previous is next, or else current; next is empty;
+                                         current is the new session; no initiation is out
+confirm   data of next was accepted      previous is current, current is next, next is empty;
+                                         no initiation is out
+hear      other data was accepted        the slots stay
+doubt     a hint, or silence             the slots stay; perhaps ask
+retire    a session is too old           its slot is empty
+give up   nobody answers                 no initiation is out
+revoke    the peer is no longer valid    all slots are empty; no initiation is out
+========  =============================  ====================================================
+
 Rules of this file:
 
-- Each step of the table in SPEC 18.9 is one method, by its name. They change slots and
-  nothing else; who may cause them was checked before, and what is sent is the manager's.
+- Each step that changes something is one method, by its name. They change slots and what
+  times them, and nothing else; who may cause them was checked before, and what is sent is
+  the manager's.
 - Times are handed in, monotonic microseconds; 0 stands for never.
 """
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
+from specification import SPEC
 from support import SECOND, identity
 
 from envelope import Peer
 from envelope.session import Timing
+from envelope.session import link as links
 from envelope.session.channel import Channel
 from envelope.session.handshake import Initiation
 from envelope.session.link import Link, Staged
@@ -63,6 +66,15 @@ def test_a_new_link_has_nothing_and_was_heard_now():
     assert not hasattr(one, "tally")
     one.tally = tally = object()
     assert one.tally is tally
+
+
+def test_the_steps_are_those_of_spec_18_9_and_each_that_changes_a_slot_is_a_method():
+    text = SPEC.read_text(encoding="utf-8").split("\n18.9.")[1].split("\n18.10.")[0]
+    specified = re.findall(r"^\| (?!name|-)([^|]+) \|", text, re.MULTILINE)
+    _, _, rows, _ = re.split(r"^==.*\n", links.__doc__, flags=re.MULTILINE)
+    assert re.findall(r"^(\S+(?: \S+)?)  ", rows, re.MULTILINE) == specified
+    methods = {name.replace("_", " ") for name in vars(Link)}
+    assert set(specified) - methods == {"hear", "doubt"}
 
 
 class TestSend:
