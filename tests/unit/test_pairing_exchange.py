@@ -264,6 +264,7 @@ def test_a_message_is_awaited_so_long_and_no_longer(kind, who, patience):
     assert farewell == (None if kind == 1 else head(Type.END))
 
 
+@pytest.mark.audit("P3")
 @pytest.mark.parametrize("who", ["connector", "listener"])
 def test_an_owner_has_ten_minutes(who):
     end = Two().proven().end(who)
@@ -355,7 +356,7 @@ def test_no_secret_is_shown_or_kept():
         assert end._transcript.key == end._transcript._ephemeral == b""
 
 
-@pytest.mark.audit("K5")
+@pytest.mark.audit("K5", "K6")
 def test_what_gives_the_key_of_a_recorded_run_is_dropped_once_it_was_used():
     two = Two()
     connector, listener = two.connector, two.listener

@@ -480,6 +480,7 @@ def test_sessions_that_are_used_last_as_long_as_they_are_and_lose_nothing():
     assert pair.alice.manager.stats.senders["bob"].lost == 0
 
 
+@pytest.mark.audit("K6")
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_session_ends_after_three_minutes_and_nothing_is_sent_or_accepted(first):
     pair = Pair().open()

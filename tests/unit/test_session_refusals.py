@@ -155,6 +155,7 @@ def test_what_was_refused_by_policy_may_be_offered_again():
     assert bob.side.hear(bob.data) is None
 
 
+@pytest.mark.audit("A16")
 def test_each_peer_is_granted_32_handshakes_at_once_and_8_a_second():
     side = Side("bob", "alice", "carol")
 
