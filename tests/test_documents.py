@@ -34,6 +34,36 @@ def test_the_large_bundles_of_the_stream_are_those_that_are_told():
     assert told == used
 
 
+FIGURES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/guides").glob("*.md")]
+BLOCK = r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->"
+MEASURED = (
+    r"\d (?:us|µs|microseconds|(?:messages|events|envelopes|executions) a second|x [A-Z]\w*)\b"
+)
+
+
+def test_every_block_of_figures_is_written_by_a_command():
+    folders = ("benchmarks", "fuzz", "tests/mutation", "tests/vectors")
+    writers = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in writers)
+    named = set()
+    for path in FIGURES:
+        text = path.read_text(encoding="utf-8")
+        names = re.findall(BLOCK, text, re.DOTALL)
+        assert len(names) == text.count(":begin -->") == text.count(":end -->"), path.name
+        assert not named & set(names), "a block stands twice"
+        named |= set(names)
+    assert len(named) > 10
+    assert not [
+        name for name in named if not re.search(rf'write\([^)]*"{name}"|"<!-- {name}:begin', code)
+    ]
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.name)
+def test_no_measured_figure_stands_outside_a_block(path):
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(MEASURED, re.sub(BLOCK, "", text, flags=re.DOTALL)) == []
+
+
 def test_the_readme_has_examples():
     assert (ROOT / "README.md").read_text(encoding="utf-8").count(">>> ") > 20
 
