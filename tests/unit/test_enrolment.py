@@ -182,6 +182,7 @@ def test_a_folder_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeyp
     assert names_in(file.parent) == ["peers.toml"]
 
 
+@pytest.mark.audit("K7")
 def test_two_that_add_at_once_both_get_in(file):
     bob = Peer("bob", identity("bob").public, contexts=["orders"])
     with file.open("rb") as held:

@@ -117,7 +117,7 @@ def can_be(case):
     return not any(len(set(case) & set(group)) > 1 for group in EXCLUSIVE)
 
 
-@pytest.mark.audit("A3", "A4", "A6", "A12", "A13", "R1", "A16")
+@pytest.mark.audit("A3", "A4", "A6", "A12", "A13", "P1", "R1", "A16")
 @pytest.mark.parametrize("case", list(filter(can_be, pairs_of(INITIATION))), ids=name)
 def test_the_first_thing_wrong_with_an_initiation_decides(case):
     bob = Bobs(case)

@@ -478,6 +478,7 @@ class TestTheFile:
         path.touch(mode=0o600)
         assert Life(path, first_life=False).mark(0) == "before_start"
 
+    @pytest.mark.audit("K7", "R6")
     def test_the_holder_is_named_in_this_process_and_in_another(self, life, path):
         with pytest.raises(StoreFileError, match="open in this process already"):
             SQLiteReplayStore(path)
