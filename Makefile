@@ -98,7 +98,8 @@ bench: $(DEV)/.stamp ## the bars of docs/performance.md, as ratios in one run
 	test -z "$$failed" || { echo "a bar was missed, or it failed:$$failed"; exit 1; }
 
 bench-peers: $(PEERS)/.stamp ## what a message costs here and with every peer, side by side in one run
-	PYTHONPATH=benchmarks $(PEERS)/bin/python -m peers --write docs/performance.md $(ARGS)
+	PYTHONPATH=benchmarks $(PEERS)/bin/python -m peers --write docs/performance.md \
+	  --tables docs/peers.md --json $(DATA)/peers.json $(ARGS)
 
 attacks: $(PEERS)/.stamp ## the attacks every glue meets, on this library and its peers; fails if ours lets one in
 	PYTHONPATH=benchmarks:tests $(PEERS)/bin/python -m attacks --write docs/comparison.md $(ARGS)

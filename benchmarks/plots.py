@@ -1,4 +1,4 @@
-"""Pictures of the event stream: events by way, processor time, and latency against rate.
+"""All pictures; here those of the event stream: rates, processor time, and latency.
 
 Rules of this file: it draws what stands in ``docs/pictures/data``, and measures nothing;
 the same data give the same bytes. Colours are those of Okabe and Ito, which everybody can
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from plots_peers import draw as draw_peers
 from stream import figures
 from stream.results import ROLES, Record, Result
 from stream.ways import BY_NAME, WAYS
@@ -69,6 +70,7 @@ def main() -> int:
     results = Record.load(DATA / "stream.json").results
     save(draw_rates(results), "stream-rates")
     save(draw_processors(results), "stream-processors")
+    save(draw_peers(DATA / "peers.json", WIDTH), "peers")
     save(draw_latency(Record.load(DATA / "stream-latency.json").results), "stream-latency")
     return 0
 

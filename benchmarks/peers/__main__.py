@@ -59,13 +59,17 @@ def chosen(ways: Iterable[Way], only: Sequence[str]) -> list[Way]:
 
 
 def report(ways: Sequence[Way], results: Results, sizes: Sequence[int], head: str) -> list[str]:
-    """Return the block of a document."""
-    lines = [f"{head}.", "", tables.LEGEND, ""]
-    lines += [*tables.full(ways, results, tables.main_size(sizes)), ""]
-    if rest := tables.others(ways, results, sizes):
-        lines += [*rest, ""]
-    lines += [*bars.lines(bars.judge_all(results)), ""]
+    """Return what it comes to: the bars, and the rest in sentences."""
+    lines = [f"{head}.", "", *bars.lines(bars.judge_all(results)), ""]
     return lines + words.sentences(ways, results, sizes)
+
+
+def whole(ways: Sequence[Way], results: Results, sizes: Sequence[int], head: str) -> list[str]:
+    """Return all tables."""
+    lines = [f"{head}.", "", tables.LEGEND, ""]
+    lines += tables.full(ways, results, tables.main_size(sizes))
+    rest = tables.others(ways, results, sizes)
+    return [*lines, "", *rest] if rest else lines
 
 
 def raw_data(ways: Sequence[Way], results: Results, head: str) -> dict[str, Any]:
@@ -80,6 +84,17 @@ def raw_data(ways: Sequence[Way], results: Results, head: str) -> dict[str, Any]
             rows.append(row)
     outcomes = [one._asdict() for one in bars.judge_all(results)]
     return {"head": head, "unit": "seconds", "rows": rows, "bars": outcomes}
+
+
+def as_json(data: dict[str, Any]) -> str:
+    """Return data as JSON, with a line for each row and each bar."""
+    parts = []
+    for name, value in data.items():
+        text = json.dumps(value)
+        if isinstance(value, list):
+            text = "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n ]"
+        parts.append(f' "{name}": {text}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def observed(ways: Sequence[Way], sizes: Sequence[int], rounds: int) -> Results:
@@ -115,6 +130,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--payloads", nargs="+", type=int, default=list(SIZES), metavar="BYTES")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all times of all rounds")
     parser.add_argument("--write", type=Path, metavar="DOCUMENT", help="its block named peers")
+    parser.add_argument(
+        "--tables", type=Path, metavar="DOCUMENT", help="all tables: its block named all_peers"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or min(options.payloads) < 1:
         parser.error("rounds and payloads are at least 1")
@@ -128,15 +146,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ways, sizes = chosen(WAYS, options.only), sorted(set(options.payloads))
     results = observed(ways, sizes, options.rounds)
     head = f"{machine()}; {versions(PACKAGES)}; rounds: {options.rounds}"
-    lines = report(ways, results, sizes, head)
-    print("\n".join(lines))
+    every, short = whole(ways, results, sizes, head), report(ways, results, sizes, head)
+    print("\n".join([*every, *short]))
+    if options.only or sizes != sorted(SIZES):
+        for document in filter(None, (options.tables, options.write)):
+            print(f"a part of the run: {document} stays as it is", file=sys.stderr)
+    else:
+        if options.tables:
+            write(options.tables, "all_peers", every)
+        if options.write:
+            write(options.write, "peers", short)
     if options.json:
-        text = json.dumps(raw_data(ways, results, head), indent=1)
-        options.json.write_text(f"{text}\n", encoding="utf-8")
-    if options.write and (options.only or sizes != sorted(SIZES)):
-        print(f"a part of the run: {options.write} stays as it is", file=sys.stderr)
-    elif options.write:
-        write(options.write, "peers", lines)
+        options.json.write_text(as_json(raw_data(ways, results, head)), encoding="utf-8")
     return 0 if bars.good(bars.judge_all(results)) else 1
 
 

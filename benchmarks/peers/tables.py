@@ -1,4 +1,4 @@
-"""The tables: what each way does and costs for one size, and what it costs for the others.
+"""The tables: what each way does and costs, one for each size.
 
 Rules of this file: every way has its row in every table; what was not measured says why.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from peers.figures import median, multiple, ratio, rounded, size_name, spread, times
+from peers.figures import multiple, ratio, size_name, spread, times
 from peers.run import TRIED_AT, Results
 from peers.ways import Way
 
@@ -62,25 +62,14 @@ def rounded_bytes(more: float) -> str:
 
 
 def others(ways: Sequence[Way], results: Results, sizes: Sequence[int]) -> list[str]:
-    """Return the table of the other sizes: microseconds to write and to read, and bytes."""
-    rest = [size for size in sizes if size != main_size(sizes)]
-    if not rest:
-        return []
-    lines = [
-        "| us to write / to read, + bytes | " + " | ".join(map(size_name, rest)) + " |",
-        "|---|" + "---:|" * len(rest),
-    ]
-    for way in ways:
-        cells = [cell(way.name, results, size) for size in rest]
-        lines.append(f"| {way.name} | {' | '.join(cells)} |")
-    return lines
-
-
-def cell(name: str, results: Results, size: int) -> str:
-    """Return what a way costs for one size."""
-    found = times(results, name, size)
-    writing, reading = (median(results, name, size, side) for side in ("write", "read"))
-    if found is None or writing is None or reading is None:
-        return f"not measured: {results.get((name, size), 'not asked for')}"
-    us = f"{rounded(writing * 1e6)} / {rounded(reading * 1e6)}"
-    return f"{us}, +{rounded_bytes(statistics.median(found.more))}"
+    """Return the tables of the other sizes: what each way costs."""
+    lines = []
+    for size in sizes:
+        if size != main_size(sizes):
+            lines += [
+                f"| {size_name(size)} | write | read | bytes more | write ratio | read ratio |"
+            ]
+            lines += ["|---" + "|---:" * 5 + "|"]
+            lines += [f"| {way.name} | {costs(way, results, size)} |" for way in ways]
+            lines += [""]
+    return lines[:-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from importlib import import_module
 
 import pytest
@@ -143,16 +144,24 @@ def test_what_was_not_measured_keeps_its_row_with_the_reason():
     assert "not measured: gone is not installed" in row
     assert head.count("|") == line.count("|") == row.count("|")
     assert tables.others([way("gone")], results, [64, SIZE])[-1] == (
-        "| gone | not measured: too small |"
+        "| gone | not measured: too small | | | | |"
     )
 
 
-def test_the_other_sizes_have_a_table_of_their_own():
-    results = {("a", 64): times([1], [2], 4.25), ("a", 4096): times([300], [400], 20)}
+def test_each_other_size_has_a_table_of_its_own():
+    results = {
+        ("a", 64): times([1], [2], 4.25),
+        ("a", 4096): times([300, 500], [400, 400], 20),
+        (SIGN, 4096): times([100, 100], [400, 400]),
+    }
     assert tables.others([way("a")], results, [64, SIZE, 4096]) == [
-        "| us to write / to read, + bytes | 64 B | 4 KiB |",
-        "|---|---:|---:|",
-        "| a | 1.00 / 2.00, +4.2 | 300 / 400, +20 |",
+        "| 64 B | write | read | bytes more | write ratio | read ratio |",
+        "|---|---:|---:|---:|---:|---:|",
+        "| a | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) | 4.2 |  |  |",
+        "",
+        "| 4 KiB | write | read | bytes more | write ratio | read ratio |",
+        "|---|---:|---:|---:|---:|---:|",
+        "| a | 400 (300 to 500) | 400 (400 to 400) | 20 | 4.00 x | 1.00 x |",
     ]
     assert tables.others([way("a")], results, [SIZE]) == []
 
@@ -314,27 +323,33 @@ def measured(monkeypatch):
     logging.disable(logging.NOTSET)
 
 
-DOCUMENT = "before\n<!-- peers:begin -->\nan earlier run\n<!-- peers:end -->\nafter\n"
+DOCUMENT = "".join(
+    f"before\n<!-- {name}:begin -->\nan earlier run\n<!-- {name}:end -->\nafter\n"
+    for name in ("all_peers", "peers")
+)
 
 
 def test_the_block_has_all_ways_and_a_missed_bar_is_the_exit_code(measured, tmp_path, capsys):
     document, data = tmp_path / "page.md", tmp_path / "data.json"
     document.write_text(DOCUMENT)
-    arguments = ["--rounds", "2", "--write", str(document), "--json", str(data)]
+    arguments = ["--rounds", "2", "--json", str(data)]
+    arguments += ["--write", str(document), "--tables", str(document)]
     assert entry.main(arguments) == 1
-    text = document.read_text()
-    assert text.startswith("before\n<!-- peers:begin -->\nPython ")
-    assert text.endswith("<!-- peers:end -->\nafter\n")
-    assert "an earlier run" not in text
-    assert text.removeprefix("before\n<!-- peers:begin -->\n").startswith(
-        capsys.readouterr().out.rstrip("\n")
-    )
+    block = r"before\n<!-- (\w+):begin -->\n(.*?)<!-- \1:end -->\nafter\n"
+    blocks = re.findall(block, document.read_text(), re.DOTALL)
+    assert [name for name, _ in blocks] == ["all_peers", "peers"]
+    whole, short = (text for _, text in blocks)
+    assert whole + short == capsys.readouterr().out
+    assert whole.startswith("Python ")
+    assert short.startswith("Python ")
     for each in entry.WAYS:
-        assert text.count(f"\n| {each.name} |") == 2
-    assert text.count("| MISSED |") + text.count("| holds |") == len(BARS)
-    rows = json.loads(data.read_text())["rows"]
-    assert len(rows) == len(entry.WAYS) * len(run.SIZES)
-    assert rows[0]["write"] == [1e-6, 1e-6]
+        assert whole.count(f"\n| {each.name} |") == len(run.SIZES)
+    assert short.count("| MISSED |") + short.count("| holds |") == len(BARS)
+    found = json.loads(data.read_text())
+    assert len(found["rows"]) == len(entry.WAYS) * len(run.SIZES)
+    assert found["rows"][0]["write"] == [1e-6, 1e-6]
+    assert len(found["bars"]) == len(BARS)
+    assert found["unit"] == "seconds"
 
 
 def test_bars_that_hold_are_no_failure(measured, tmp_path, monkeypatch):
@@ -346,8 +361,8 @@ def test_a_part_of_the_run_is_not_written(measured, tmp_path, capsys):
     document = tmp_path / "page.md"
     document.write_text(DOCUMENT)
     for part in (["--only", "fernet"], ["--payloads", "64"]):
-        entry.main(["--rounds", "1", *part, "--write", str(document)])
-        assert "stays as it is" in capsys.readouterr().err
+        entry.main(["--rounds", "1", *part, "--write", str(document), "--tables", str(document)])
+        assert capsys.readouterr().err.count("stays as it is") == 2
     assert document.read_text() == DOCUMENT
 
 
