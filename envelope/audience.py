@@ -10,12 +10,15 @@ both keys.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from envelope.errors import UsageError
 from envelope.identity import PublicIdentity
 from envelope.trust import Peer, Snapshot, TrustStore
 from envelope.wire import MAX_RECIPIENTS, MAX_SENT_AT
+
+_SHOWN: Final = 3
+"""Names that an error tells."""
 
 
 class Recipients(NamedTuple):
@@ -78,12 +81,19 @@ class Audience:
                     keys[peer.key_id] = peer.public
                 changes += (date for date in (peer.begins, peer.ends) if date > now)
         if self._members and not keys:
-            raise UsageError("every recipient is revoked, expired, not yet valid or gone")
+            raise UsageError(
+                f"every recipient is revoked, expired, not yet valid or gone: {self._names()}"
+            )
         if len(keys) > MAX_RECIPIENTS:
             raise UsageError(f"an envelope has at most {MAX_RECIPIENTS} recipients")
         return Recipients(
             tuple(keys[key_id] for key_id in sorted(keys)), min(changes), tuple(seen.values())
         )
+
+    def _names(self) -> str:
+        """Return the names of the peers among the recipients, the first of them."""
+        names = sorted({repr(one.name) for one in self._members if isinstance(one, Peer)})
+        return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
     @staticmethod
     def _look_up(

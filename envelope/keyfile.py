@@ -150,6 +150,8 @@ def _read_line(path: Path) -> str:
 
 def _check_private(path: Path, status: os.stat_result) -> None:
     """Check what was opened, not the name: there is no moment in between."""
+    if stat.S_ISDIR(status.st_mode):
+        raise KeyFileError(f"{path} is a folder, not a file; if it is a node, use Node.load()")
     if not stat.S_ISREG(status.st_mode):
         raise KeyFileError(f"{path} is not a file")
     if status.st_uid not in (os.geteuid(), 0):

@@ -32,6 +32,8 @@ _NEW_PEERS: Final = """\
 # name = "alice"
 # key = "envpub1..."                  # what `envelope public alice.node` prints there
 # contexts = ["orders", "orders.*"]   # where alice may send
+# topics = ["eu/"]                    # and there, what her topics begin with; left out: all
+# not_after = 2027-06-30T00:00:00Z    # until when; revoked = true: not any more
 #
 # Changes take effect within a second or so, without a restart. Replace the file by
 # renaming another one over it: what is half written could say half of what you mean.
@@ -142,6 +144,7 @@ class Node:
             UsageError: the passphrase is empty or no str.
         """
         folder = Path(path).absolute()
+        _check_made(folder)
         return cls(folder, Identity.load(folder / _IDENTITY, passphrase))
 
     def sealer(
@@ -185,3 +188,15 @@ class Node:
     def __repr__(self) -> str:
         """Return the folder and the key id."""
         return f"<Node {os.fspath(self.path)} {self.identity.key_id.hex()}>"
+
+
+def _check_made(folder: Path) -> None:
+    """Check that something stands where the identity of a node does."""
+    try:
+        (folder / _IDENTITY).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise KeyFileError(
+            f"{folder} is not a node; make it with: envelope keygen --node {folder}"
+        ) from None
+    except (OSError, ValueError):
+        return  # What is wrong with it, loading says.

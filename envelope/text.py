@@ -20,6 +20,13 @@ LOCKED: Final = "envkey1"
 _SIZES: Final = {PUBLIC: (64, 6), SECRET: (32, 8), LOCKED: (96, 9)}
 """Bytes of data and of checksum; their sum is a multiple of five."""
 
+_SWAPPED: Final = {
+    (PUBLIC, SECRET): "; this one is a secret: keep it, and hand out what belongs to it in public",
+    (PUBLIC, LOCKED): "; this one is a secret: keep it, and hand out what belongs to it in public",
+    (SECRET, PUBLIC): "; this one is public, and the secret that belongs to it is needed here",
+}
+"""What to say of the other half, by what was expected and what came."""
+
 
 def encode(kind: str, data: bytes) -> str:
     """Return the text of ``data``, which has the length that ``kind`` asks for."""
@@ -35,7 +42,7 @@ def decode(kind: str, text: str) -> bytes:
             it may be a secret.
     """
     if type(text) is not str or not text.startswith(kind):
-        raise UsageError(f"expected a text that begins with {kind}")
+        raise UsageError(f"expected a text that begins with {kind}{_swapped(kind, text)}")
     size, check = _SIZES[kind]
     if len(text) != len(kind) + (size + check) // 5 * 8:
         raise UsageError(f"this {kind}... text is cut short or too long")
@@ -46,3 +53,11 @@ def decode(kind: str, text: str) -> bytes:
     if encode(kind, raw[:size]) != text:
         raise UsageError(f"this {kind}... text has a typing error: the checksum does not match")
     return raw[:size]
+
+
+def _swapped(kind: str, text: object) -> str:
+    """Return which half this is, if it is the other one; nothing of what is in it."""
+    for (expected, came), note in _SWAPPED.items():
+        if kind == expected and isinstance(text, str) and text.startswith(came):
+            return note
+    return ""

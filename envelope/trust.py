@@ -83,7 +83,10 @@ class Peer:
         if not self.name.isprintable():
             raise UsageError("a peer's name is printable: it appears in logs")
         if not isinstance(self.public, PublicIdentity):
-            raise UsageError(f"peer {self.name!r}: public is a PublicIdentity")
+            raise UsageError(
+                f"peer {self.name!r}: public is a PublicIdentity, such as "
+                "identity.public, or a text that PublicIdentity.parse() read"
+            )
         if type(self.revoked) is not bool:
             raise UsageError(f"peer {self.name!r}: revoked is True or False")
         set_ = object.__setattr__
@@ -170,7 +173,9 @@ def _unix_us(name: str, date: datetime | None, *, default: int) -> int:
     if date is None:
         return default
     if not isinstance(date, datetime) or date.utcoffset() is None:
-        raise UsageError(f"peer {name!r}: a date is a datetime with a time zone")
+        raise UsageError(
+            f"peer {name!r}: a date is a datetime with a time zone, such as 2027-06-30T00:00:00Z"
+        )
     delta = date - datetime(1970, 1, 1, tzinfo=UTC)
     return max(0, (delta.days * 86_400 + delta.seconds) * clock.SECOND + delta.microseconds)
 
@@ -196,7 +201,9 @@ class Snapshot:
         halves: dict[bytes, str] = {}
         for given in peers:
             if not isinstance(given, Peer):
-                raise UsageError("a TrustStore takes Peer objects")
+                raise UsageError(
+                    "a TrustStore takes a list of Peer objects; for a file use TrustStore.load()"
+                )
             for half in (given.public.public[:32], given.public.public[32:]):
                 other = halves.setdefault(half, given.name)
                 if other != given.name:
@@ -377,7 +384,7 @@ class TrustStore:
         """
         found = self.snapshot.names.get(name)
         if not found:
-            raise UsageError(f"no peer is named {name!r}")
+            raise UsageError(f"no peer is named {name!r} in {self!r}")
         return found[0]
 
     def __repr__(self) -> str:

@@ -123,7 +123,8 @@ def _check(path: Path, line: int, table: Any) -> PeerTable:
         raise TrustFileError(f"{where}: a peer is a table")
     for name in table:
         if name not in _REQUIRED + _OPTIONAL:
-            raise TrustFileError(f"{where}: unknown key {name!r}")
+            known = ", ".join(_REQUIRED + _OPTIONAL)
+            raise TrustFileError(f"{where}: unknown key {name!r}; a [[peer]] has {known}")
     for name in _REQUIRED:
         if name not in table:
             raise TrustFileError(f"{where}: {name} is missing")

@@ -69,7 +69,8 @@ class LockFile:
             holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "another"
             os.close(handle)
             raise StoreFileError(
-                f"{path} is in use by process {holder}; a store is for one process at a time"
+                f"{path} is in use by process {holder}; a store is for one process at a time: "
+                "end that one, or give this one a node or a store of its own"
             ) from None
         except OSError:
             os.close(handle)

@@ -120,8 +120,15 @@ def test_an_audience_without_anybody_valid_is_an_error(more, stored):
         bob = TrustStore([bob])["bob"]
     with pytest.raises(UsageError) as raised:
         Audience([bob]).resolve(START)
-    assert str(raised.value) == NO_RECIPIENTS
+    assert str(raised.value) == f"{NO_RECIPIENTS}: 'bob'"
     assert keys(Audience([bob, ALICE])) == {ALICE}
+
+
+def test_of_many_that_are_not_valid_the_first_are_named():
+    gone = [peer(name, BOB, revoked=True) for name in ("d", "a", "c", "a", "b")]
+    with pytest.raises(UsageError) as raised:
+        Audience(gone).resolve(START)
+    assert str(raised.value) == f"{NO_RECIPIENTS}: 'a', 'b', 'c', ..."
 
 
 # --- Stores ----------------------------------------------------------------------------
@@ -150,7 +157,7 @@ def test_a_recipient_that_left_its_store_is_dropped():
     store.replace([])
     with pytest.raises(UsageError) as raised:
         audience.resolve(START)
-    assert str(raised.value) == NO_RECIPIENTS
+    assert str(raised.value) == f"{NO_RECIPIENTS}: 'bob', 'carol'"
     # And comes back with the name.
     store.replace([peer("bob", BOB)])
     assert keys(audience) == {BOB}

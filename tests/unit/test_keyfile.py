@@ -369,7 +369,9 @@ def test_a_folder_is_refused_and_its_handle_closed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", watched)
     try:
-        assert refused(tmp_path) == f"{tmp_path} is not a file"
+        assert refused(tmp_path) == (
+            f"{tmp_path} is a folder, not a file; if it is a node, use Node.load()"
+        )
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(handles[0])
     finally:

@@ -178,8 +178,26 @@ class TestLoad:
                 guard.check(b"s" * 16, 0, clocks.wall(), full_at=1, expected=False)
 
     def test_a_missing_folder_says_what_to_do(self, folder):
-        with pytest.raises(KeyFileError, match="does not exist"):
+        with pytest.raises(KeyFileError) as raised:
             Node.load(folder)
+        says = f"{folder} is not a node; make it with: envelope keygen --node {folder}"
+        assert str(raised.value) == says
+
+    def test_a_folder_or_file_that_is_no_node_says_what_to_do(self, folder, tmp_path):
+        folder.mkdir()
+        (tmp_path / "file").write_text("")
+        for place in (folder, tmp_path / "file"):
+            with pytest.raises(KeyFileError, match="is not a node; make it with: envelope keygen"):
+                Node.load(place)
+        # What it says does.
+        Node.create(folder)
+        assert Node.load(folder)
+
+    def test_a_folder_that_cannot_be_looked_into_is_not_said_to_be_empty(self):
+        with pytest.raises(KeyFileError, match="File name too long"):
+            Node.load("x" * 5000)
+        with pytest.raises(KeyFileError, match="names no file"):
+            Node.load("nul\0")
 
     @pytest.mark.audit("K7")
     def test_an_identity_that_others_can_read_is_refused(self, folder):

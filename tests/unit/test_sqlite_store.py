@@ -489,6 +489,7 @@ class TestTheFile:
             [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
         )
         assert f"is in use by process {os.getpid()}" in run.stderr
+        assert "end that one, or give this one a node or a store of its own" in run.stderr
         assert life.mark(1) is None
         life.after_close()
 

@@ -58,10 +58,31 @@ def test_a_text_of_another_kind_is_refused_as_such(kind, good):
     for wrong in (*(set(KINDS) - {kind}), "", kind[:-1], kind.upper(), " " + kind):
         with pytest.raises(UsageError) as raised:
             text.decode(kind, wrong + good[len(kind) :])
-        assert str(raised.value) == f"expected a text that begins with {kind}"
+        said = str(raised.value)
+        assert said.partition(";")[0] == f"expected a text that begins with {kind}"
     for wrong in (None, 7, good.encode(), [good]):
         with pytest.raises(UsageError, match="expected a text that begins with"):
             text.decode(kind, wrong)
+
+
+@pytest.mark.audit("K3")
+@pytest.mark.parametrize(
+    ("expected", "came", "note"),
+    [
+        (text.PUBLIC, text.SECRET, "this one is a secret: keep it"),
+        (text.PUBLIC, text.LOCKED, "this one is a secret: keep it"),
+        (text.SECRET, text.PUBLIC, "this one is public"),
+        (text.LOCKED, text.PUBLIC, None),
+        (text.LOCKED, text.SECRET, None),
+    ],
+)
+def test_the_other_half_is_told_as_such_and_never_repeated(expected, came, note):
+    with pytest.raises(UsageError) as raised:
+        text.decode(expected, came + "abcdefgh" * 8)
+    first, _, rest = str(raised.value).partition("; ")
+    assert first == f"expected a text that begins with {expected}"
+    assert rest.startswith(note) if note else not rest
+    assert "abcdefgh" not in str(raised.value)
 
 
 @pytest.mark.audit("K3")
