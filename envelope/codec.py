@@ -140,7 +140,12 @@ def encode_object(value: Any) -> bytes:
 def _only_tuples(value: object) -> list[object]:
     if type(value) is tuple:
         return list(value)
-    raise TypeError(f"no encoding for {type(value).__name__}")
+    if type(value) is int:
+        raise TypeError("an int is of at most 64 bits")
+    raise TypeError(
+        f"no encoding for {type(value).__name__}; there is one for None, bool, int, float, str, "
+        "bytes, list, and dict with keys of str"
+    )
 
 
 def decode_object(packed: bytes) -> Any:

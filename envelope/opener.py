@@ -153,11 +153,13 @@ class Opener:
             UsageError: an argument that cannot be used.
         """
         if not isinstance(trust, TrustStore):
-            raise UsageError("trust is a TrustStore")
+            raise UsageError("trust is a TrustStore, such as TrustStore.load(path)")
         if policy is not None and not isinstance(policy, Policy):
-            raise UsageError("policy is a Policy")
+            raise UsageError("policy is a Policy, such as Policy(max_age=5)")
         if replay is not None and not isinstance(replay, ReplayStore):
-            raise UsageError("replay is a ReplayStore, such as MemoryReplayStore()")
+            raise UsageError(
+                "replay is a ReplayStore, such as MemoryReplayStore() or SQLiteReplayStore(path)"
+            )
         self.own: dict[bytes, Identity] = own_identities(identity)
         self.domain = domain_name(domain, self.own, shared=replay is not None)
         encoded = check_context(context)

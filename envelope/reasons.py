@@ -25,7 +25,7 @@ REMEDIES: Final = {
     "malformed": "does a program without envelopes send here?",
     "version": "update the older end",
     "unknown_sender": "is it one of yours? `envelope public KEY --key-id` there tells",
-    "reflected": "is this end connected to itself, or is its identity used elsewhere?",
+    "reflected": "is this end connected to itself, or has the sender the same identity?",
     "not_trusted": "the trust store says who may send where, and when",
     "not_addressed": "does the sender name this end, by its key of today, in to=[...]?",
     "stale": "late, sent again, or stamped by a clock that is behind this one",
@@ -43,6 +43,12 @@ REMEDIES: Final = {
 
 _SIGNED: Final = {"malformed": "the sender sends something else than this end expects"}
 """The same, where it is another thing once the signature was verified."""
+
+_IN_A_SESSION: Final = {
+    "unseal": "compare the context of both ends, letter by letter; if it is the same, it was "
+    "changed on the way or is a forgery"
+}
+"""The same, where nothing is signed: in a session what does not open was not said."""
 
 NOT_ASKED: Final = "a reply by somebody whom the request was not addressed to"
 
@@ -122,7 +128,8 @@ def here(
 
 def remedy(error: RejectedError) -> str | None:
     """Return what to do, or None if the detail says it."""
-    return (_SIGNED if error.verified else REMEDIES).get(error.code) or REMEDIES.get(error.code)
+    special = _SIGNED if error.verified else _IN_A_SESSION
+    return special.get(error.code) or REMEDIES.get(error.code)
 
 
 def one_line(text: str) -> str:

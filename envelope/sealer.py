@@ -121,7 +121,7 @@ class Sealer:
             UsageError: an argument that cannot be used.
         """
         if not isinstance(identity, Identity):
-            raise UsageError("identity is an Identity")
+            raise UsageError("identity is an Identity, the secret half of a key")
         self._audience = Audience(to)
         self._sealed = bool(self._audience) if sealed is None else sealed
         if type(self._sealed) is not bool:

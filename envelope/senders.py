@@ -48,11 +48,11 @@ def own_identities(identity: Identity | Sequence[Identity] | None) -> dict[bytes
         return {}
     several = [identity] if isinstance(identity, Identity) else identity
     if not isinstance(several, list | tuple):
-        raise UsageError("identity is an Identity, or a list of them")
+        raise UsageError("identity is an Identity, or a list of them: the secret half of a key")
     own = {}
     for one in several:
         if not isinstance(one, Identity):
-            raise UsageError("identity is an Identity, or a list of them")
+            raise UsageError("identity is an Identity, or a list of them: the secret half of a key")
         own[one.key_id] = one
     return own
 

@@ -37,6 +37,9 @@ MAX_SEQUENCE: Final = 2**48
 MAX_SENT_AT: Final = 2**53
 """Times are below this: exact in a double, and the year 2255."""
 
+_OF_SESSIONS: Final = range(3, 7)
+"""The kinds of messages that are no envelopes (SPEC 18.3)."""
+
 FIXED_SIZE: Final = 80
 MIN_SIZE: Final = FIXED_SIZE + SIGNATURE_SIZE
 KEYS_SIZE: Final = EPHEMERAL_SIZE + COMMITMENT_SIZE
@@ -103,6 +106,8 @@ def decode_fields(data: bytes) -> _Fields:
         VersionError: an envelope of another version.
     """
     if len(data) < MIN_SIZE:
+        if not data:
+            raise MalformedError("empty, and so shorter than the shortest envelope")
         raise MalformedError("shorter than the shortest envelope")
     magic, version, kind, flags, n, sender, stream, sequence, sent_at, _ = _unpack(data)
     if magic != MAGIC:
@@ -112,7 +117,8 @@ def decode_fields(data: bytes) -> _Fields:
     if flags > 3:
         raise MalformedError("reserved flag bits are set")
     if sequence >= MAX_SEQUENCE or sent_at >= MAX_SENT_AT:
-        raise MalformedError("sequence or sent_at beyond its width")
+        # In a session's message these eight bytes are something else.
+        raise MalformedError(_no_envelope(kind, "sequence or sent_at beyond its width"))
     if flags & REPLY:
         key_block = FIXED_SIZE + ID_SIZE
         in_reply_to = data[FIXED_SIZE:key_block]
@@ -132,7 +138,7 @@ def _find_body(data: bytes, kind: int, n: int, key_block: int) -> int:
         entries, step, least = key_block + KEYS_SIZE, ENTRY_SIZE, TAG_SIZE + SIGNATURE_SIZE
         fewest = 1
     else:
-        raise MalformedError("unknown kind")
+        raise MalformedError(_no_envelope(kind, "unknown kind"))
     if not fewest <= n <= MAX_RECIPIENTS:
         raise MalformedError("sealed to none, or to too many recipients")
     body = entries + n * step
@@ -141,6 +147,13 @@ def _find_body(data: bytes, kind: int, n: int, key_block: int) -> int:
     if n > 1:
         _check_ascending(data, entries, body, step)
     return body
+
+
+def _no_envelope(kind: int, otherwise: str) -> str:
+    """Return why this is no envelope, which for a session's message is told by its kind."""
+    if kind in _OF_SESSIONS:
+        return "a message of a session, and this end opens envelopes; give both ends session=..."
+    return otherwise
 
 
 def _check_ascending(data: bytes, start: int, end: int, step: int) -> None:

@@ -72,11 +72,11 @@ class End:
             UsageError: an argument that cannot be used.
         """
         if not isinstance(identity, Identity):
-            raise UsageError("identity is an Identity")
+            raise UsageError("identity is an Identity, the secret half of a key")
         if not isinstance(trust, TrustStore):
-            raise UsageError("trust is a TrustStore")
+            raise UsageError("trust is a TrustStore, such as TrustStore.load(path)")
         if policy is not None and not isinstance(policy, Policy):
-            raise UsageError("policy is a Policy")
+            raise UsageError("policy is a Policy, such as Policy(max_age=5)")
         if policy is not None and policy.max_size < wire.LARGEST:
             raise UsageError(f"max_size is at least {wire.LARGEST} for sessions")
         if timing is not None and not isinstance(timing, Timing):

@@ -491,5 +491,5 @@ def _unhashable() -> UsageError:
 
 def _key_id(to: Peer | PublicIdentity) -> bytes:
     if not isinstance(to, Peer | PublicIdentity):
-        raise UsageError("to is a Peer or a PublicIdentity")
+        raise UsageError("to is a Peer or a PublicIdentity, such as trust['bob']")
     return to.key_id

@@ -16,7 +16,9 @@ from envelope.wire import (
     MAGIC,
     MAX_SENT_AT,
     MAX_SEQUENCE,
+    SEALED,
     SIGNATURE_SIZE,
+    SIGNED,
     VERSION,
 )
 
@@ -130,7 +132,11 @@ def kind_of(data: bytes) -> int:
     if kind == DATA:
         return kind
     if len(data) != _SIZES.get(kind):
-        raise MalformedError("an envelope, or nothing of this size, where a session speaks")
+        if kind in (SIGNED, SEALED):
+            raise MalformedError(
+                "an envelope, and this end has a session; give both ends session=..."
+            )
+        raise MalformedError("no message of a session has this kind and size")
     if data[5]:
         raise MalformedError("reserved flag bits are set")
     return kind

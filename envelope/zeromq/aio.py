@@ -22,7 +22,7 @@ import zmq
 import zmq.asyncio
 
 from envelope import clock, codec
-from envelope.errors import EnvelopeError, RequestTimeoutError, StoreUnavailableError, UsageError
+from envelope.errors import EnvelopeError, StoreUnavailableError, UsageError
 from envelope.message import Bundle, Message
 from envelope.opener import Opener
 from envelope.sealer import Sealer
@@ -34,7 +34,7 @@ from envelope.zeromq.frames import SYNC, Frames, Topic, as_route, check_flags, c
 from envelope.zeromq.requests import Request
 from envelope.zeromq.seam import OnRejected, Patience
 from envelope.zeromq.sessions import SessionDialogue
-from envelope.zeromq.socket import dialogue_of, prepare, report_dropped, result_of
+from envelope.zeromq.socket import dialogue_of, prepare, report_dropped, result_of, timed_out
 from envelope.zeromq.tries import RETRY_MS, Tries, check_retry
 
 _log = logging.getLogger("envelope.zeromq")
@@ -66,7 +66,10 @@ class SecureSocket:
     ) -> None:
         """Wrap a socket; arguments and errors are those of the synchronous one."""
         if not isinstance(socket, zmq.asyncio.Socket):
-            raise UsageError("socket is a zmq.asyncio.Socket")
+            raise UsageError(
+                "socket is a zmq.asyncio.Socket, of a zmq.asyncio.Context; for a zmq.Socket use "
+                "envelope.zeromq.SecureSocket"
+            )
         self.socket = socket
         self._seam = prepare(socket, sealer, opener, bundling, on_rejected, session)
         self._asked: Request | None = None
@@ -540,13 +543,11 @@ class SecureSocket:
         """Return the reply to what was sent; see ``envelope.zeromq.SecureSocket.wait``."""
         check_retry(retry)
         dialogue = dialogue_of(self._seam)
-        patience = Patience(int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout)
+        limit = int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout
         try:
-            await self._pursue(request, patience, retry, strict=False)
+            await self._pursue(request, Patience(limit), retry, strict=False)
         except zmq.Again:
-            raise RequestTimeoutError(
-                "no reply in time; whether it was executed is not known"
-            ) from None
+            raise timed_out(limit) from None
         finally:
             dialogue.forget(request)
         return result_of(request)

@@ -100,7 +100,7 @@ def as_topic(topic: Topic) -> bytes | None:
     if topic is None:
         return None
     if type(topic) is not bytes:
-        raise UsageError("topic is bytes or str")
+        raise UsageError("topic is bytes or str; flags go by name: flags=zmq.NOBLOCK")
     if topic.startswith(RESERVED):
         raise UsageError(f"topics that begin with {RESERVED.decode()} are reserved (SPEC 16.1)")
     return topic
@@ -147,4 +147,6 @@ def check_flags(flags: int) -> None:
             a part of this one.
     """
     if flags & _OTHER_FLAGS:
-        raise UsageError("flags are zmq.NOBLOCK or 0")
+        raise UsageError(
+            "flags are zmq.NOBLOCK or 0; several frames go in one call of send_multipart()"
+        )

@@ -453,14 +453,18 @@ def _check(
         raise UsageError(f"{name} sockets are not supported")
     if sealer is None and opener is None:
         raise UsageError("a SecureSocket needs a sealer to send or an opener to receive")
-    if sealer is not None and (not isinstance(sealer, Sealer) or not pattern.sends):
-        raise UsageError(f"a {name} socket does not send, or sealer is not a Sealer")
-    if opener is not None and (not isinstance(opener, Opener) or not pattern.receives):
-        raise UsageError(f"a {name} socket does not receive, or opener is not an Opener")
+    if sealer is not None and not isinstance(sealer, Sealer):
+        raise UsageError(f"sealer is not a Sealer, but of type {type(sealer).__name__}")
+    if opener is not None and not isinstance(opener, Opener):
+        raise UsageError(f"opener is not an Opener, but of type {type(opener).__name__}")
+    if sealer is not None and not pattern.sends:
+        raise UsageError(f"a {name} socket does not send: leave sealer out, and give opener")
+    if opener is not None and not pattern.receives:
+        raise UsageError(f"a {name} socket does not receive: leave opener out, and give sealer")
     if socket_type in (zmq.REQ, zmq.REP) and (sealer is None or opener is None):
         raise UsageError(f"a {name} socket needs a sealer and an opener")
     if bundling is not None and not isinstance(bundling, Bundling):
-        raise UsageError("bundling is a Bundling")
+        raise UsageError("bundling is a Bundling, such as Bundling()")
     if bundling is not None and (sealer is None or socket_type in (zmq.REQ, zmq.REP, zmq.ROUTER)):
         raise UsageError(
             f"a {name} socket without a sealer, or that sends to one at a time, has "

@@ -583,13 +583,11 @@ class SecureSocket:
         """
         check_retry(retry)
         dialogue = dialogue_of(self._seam)
-        patience = Patience(int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout)
+        limit = int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout
         try:
-            self._pursue(request, patience, retry, strict=False)
+            self._pursue(request, Patience(limit), retry, strict=False)
         except zmq.Again:
-            raise RequestTimeoutError(
-                "no reply in time; whether it was executed is not known"
-            ) from None
+            raise timed_out(limit) from None
         finally:
             dialogue.forget(request)
         return result_of(request)
@@ -779,6 +777,14 @@ def result_of(request: Request) -> Message:
         raise request.error
     assert request.reply is not None
     return request.reply
+
+
+def timed_out(limit: int) -> RequestTimeoutError:
+    """Return what ends a wait of ``limit`` milliseconds for a reply."""
+    return RequestTimeoutError(
+        f"no reply within {limit} ms; whether it was executed is not known; if the peer is there, "
+        "its log says what it refused"
+    )
 
 
 def report_dropped(seam: Seam) -> None:

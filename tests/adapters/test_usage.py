@@ -51,22 +51,26 @@ class TestWrapping:
 
     @pytest.mark.parametrize("kind", [zmq.SUB, zmq.PULL], ids=name_of)
     def test_a_sealer_where_nothing_is_sent_is_refused(self, wrapper, inside, plain, world, kind):
-        with pytest.raises(UsageError, match=f"a {name_of(kind)} socket does not send"):
+        with pytest.raises(
+            UsageError, match=f"a {name_of(kind)} socket does not send: leave sealer out"
+        ):
             wrapper(plain(kind, inside), sealer=world.sealer(), opener=world.opener())
 
     @pytest.mark.parametrize("kind", [zmq.PUB, zmq.PUSH], ids=name_of)
     def test_an_opener_where_nothing_is_received_is_refused(
         self, wrapper, inside, plain, world, kind
     ):
-        with pytest.raises(UsageError, match=f"a {name_of(kind)} socket does not receive"):
+        with pytest.raises(
+            UsageError, match=f"a {name_of(kind)} socket does not receive: leave opener out"
+        ):
             wrapper(plain(kind, inside), sealer=world.sealer(), opener=world.opener())
 
     def test_one_in_place_of_the_other_is_refused(self, wrapper, inside, plain, world):
-        with pytest.raises(UsageError, match="sealer is not a Sealer"):
+        with pytest.raises(UsageError, match="sealer is not a Sealer, but of type Opener"):
             wrapper(plain(zmq.PAIR, inside), sealer=world.opener())
         with pytest.raises(UsageError, match="opener is not an Opener"):
             wrapper(plain(zmq.PAIR, inside), opener=world.sealer())
-        with pytest.raises(UsageError, match="opener is not an Opener"):
+        with pytest.raises(UsageError, match="opener is not an Opener, but of type TrustStore"):
             wrapper(plain(zmq.PULL, inside), opener=world.trust)
 
     def test_on_rejected_that_cannot_be_called_is_refused(self, wrapper, inside, plain, world):
@@ -145,14 +149,15 @@ class TestNothingWasSent:
         ("send", "value"), [("send", b"x"), ("send_many", [b"x"]), ("send_object", "x")]
     )
     def test_a_topic_is_bytes_or_str(self, ends, send, value, topic):
-        self.is_refused(ends, send, value, topic, match="topic is bytes or str")
+        self.is_refused(ends, send, value, topic, match="topic is bytes or str; flags go by name")
 
     @pytest.mark.parametrize(
         ("send", "value"), [("send", b"x"), ("send_many", [b"x"]), ("send_object", "x")]
     )
     @pytest.mark.parametrize("flags", [zmq.SNDMORE, zmq.SNDMORE | zmq.NOBLOCK])
     def test_a_message_is_not_made_a_part_of_the_next(self, ends, send, value, flags):
-        self.is_refused(ends, send, value, flags=flags, match="flags are zmq.NOBLOCK or 0")
+        says = "flags are zmq.NOBLOCK or 0; several frames go in one call of send_multipart"
+        self.is_refused(ends, send, value, flags=flags, match=says)
 
     def test_flags_of_receiving_are_checked_too(self, ends):
         for receive in (ends[1].recv, ends[1].recv_bundle, ends[1].recv_object):

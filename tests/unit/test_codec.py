@@ -194,6 +194,20 @@ def test_a_value_without_an_encoding_is_refused(value):
         assert raised.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({1}, "no encoding for set; there is one for None, bool, int, float, str, bytes, list, "),
+        (2**64, "an int is of at most 64 bits"),
+        (-(2**63) - 1, "an int is of at most 64 bits"),
+    ],
+)
+def test_a_value_without_an_encoding_is_told_what_has_one(value, says):
+    with pytest.raises(UsageError) as raised:
+        encode_object([value])
+    assert str(raised.value).startswith(f"cannot encode this object: {says}")
+
+
 def test_an_object_within_itself_is_refused():
     inside = []
     inside.append(inside)

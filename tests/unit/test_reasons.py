@@ -15,6 +15,7 @@ from envelope.errors import (
     ReplayedError,
     TrustFileError,
     UnknownSenderError,
+    UnsealError,
 )
 
 ALICE, BOB = identity("alice").public, identity("bob").public
@@ -49,7 +50,8 @@ def test_each_code_says_what_to_do_by_its_remedy_or_by_itself(refusal):
 
 
 def test_there_is_no_remedy_for_what_is_no_code():
-    assert set(reasons.REMEDIES) | set(reasons._SIGNED) <= set(CODES)
+    known = set(reasons.REMEDIES) | set(reasons._SIGNED) | set(reasons._IN_A_SESSION)
+    assert known <= set(CODES)
 
 
 def test_what_was_signed_is_not_a_program_without_envelopes():
@@ -57,6 +59,13 @@ def test_what_was_signed_is_not_a_program_without_envelopes():
     assert reasons.remedy(error) == reasons.REMEDIES["malformed"]
     error.verified = True
     assert reasons.remedy(error) == reasons._SIGNED["malformed"]
+
+
+def test_what_does_not_open_and_was_not_signed_is_of_a_session():
+    error = UnsealError("not written by this peer for this end and context")
+    assert reasons.remedy(error) == reasons.REMEDIES["unseal"]
+    error.verified = False
+    assert reasons.remedy(error) == reasons._IN_A_SESSION["unseal"]
 
 
 class TestHere:

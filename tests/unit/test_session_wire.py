@@ -50,6 +50,16 @@ def test_other_kinds_are_malformed(kind):
             wire.kind_of(message(kind, size))
 
 
+@pytest.mark.parametrize("size", [36, 144, *SIZES.values()])
+def test_an_envelope_is_told_as_such(size):
+    for kind in (1, 2):
+        with pytest.raises(MalformedError, match="an envelope, and this end has a session"):
+            wire.kind_of(message(kind, size))
+    for kind in (0, 3, 7):
+        with pytest.raises(MalformedError, match="no message of a session has this kind and size"):
+            wire.kind_of(message(kind, size + 1))
+
+
 @pytest.mark.parametrize("kind", [*SIZES, wire.DATA])
 @pytest.mark.parametrize("version", [0, 2, 255])
 def test_other_versions_are_refused_by_that_name(kind, version):

@@ -11,6 +11,7 @@ import pytest
 
 from envelope import wire
 from envelope.errors import MalformedError, VersionError
+from envelope.session.wire import DATA, HINT, INITIATION, RESPONSE
 
 SENDER = bytes(range(100, 116))
 STREAM = bytes(range(16))
@@ -129,12 +130,17 @@ def refused(data: bytes) -> str:
 
 
 @pytest.mark.audit("A2", "P2")
-@pytest.mark.parametrize("size", [0, 1, 3, 4, 79, 80, 143])
+@pytest.mark.parametrize("size", [1, 3, 4, 79, 80, 143])
 def test_less_than_144_bytes_are_no_envelope(size):
     data = SIGNED.data()
     assert len(data) == 144
     assert wire.decode(data)
     assert refused(data[:size]) == "shorter than the shortest envelope"
+
+
+def test_nothing_at_all_is_told_from_little():
+    # It is what a REP sends that refused, and nobody else.
+    assert refused(b"") == "empty, and so shorter than the shortest envelope"
 
 
 @pytest.mark.parametrize("magic", [b"\0\0\0", b"env", b"ENX", b"XNV", b"EXV", b"NEV"])
@@ -159,9 +165,17 @@ def test_another_version_that_is_too_short_is_malformed(version):
 
 
 @pytest.mark.audit("A14", "P2")
-@pytest.mark.parametrize("kind", [0, 3, 4, 5, 255])
+@pytest.mark.parametrize("kind", [0, 7, 255])
 def test_another_kind_is_refused(kind):
     assert refused(replace(SIGNED, kind=kind, n=0).data()) == "unknown kind"
+
+
+@pytest.mark.parametrize("kind", [INITIATION, RESPONSE, DATA, HINT])
+def test_a_message_of_a_session_is_refused_as_such(kind):
+    says = "a message of a session, and this end opens envelopes; give both ends session=..."
+    assert refused(replace(SIGNED, kind=kind, n=0).data()) == says
+    # Where an envelope has its sequence, a session's message has something at random.
+    assert refused(replace(SIGNED, kind=kind, sequence=2**64 - 1).data()) == says
 
 
 @pytest.mark.audit("A14", "P2")
