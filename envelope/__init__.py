@@ -1,7 +1,11 @@
 """End-to-end authenticity around every message: seal before send, open after receive.
 
-The order of reading: ``docs/SPEC.md``, then ``wire``, ``sealer``, ``opener``,
-``replay.guard``. Every exception is in ``envelope.errors``.
+To use it: a ``Node`` has keys, peers and memory of one program; its ``sealer`` and ``opener``
+go into an ``envelope.zeromq.SecureSocket``, for asyncio ``envelope.zeromq.aio.SecureSocket``,
+or seal and open bytes. ``envelope.session`` is for two ends that want forward secrecy. Every
+exception is in ``envelope.errors``. README.md and docs/guides show how.
+
+To read it, in this order: ``docs/SPEC.md``, ``wire``, ``sealer``, ``opener``, ``replay.guard``.
 """
 
 from envelope.errors import (

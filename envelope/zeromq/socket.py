@@ -58,7 +58,8 @@ class SecureSocket:
     whatever the opener's policy says. A REQ is set to be relaxed and correlated.
 
     Attributes:
-        socket: the ``zmq.Socket`` inside, for options, ``bind``, ``subscribe``.
+        socket: the ``zmq.Socket`` inside, for options, ``bind``, ``subscribe``, which this
+            has not. A poller takes it, too; see ``poll``.
     """
 
     def __init__(  # noqa: PLR0913 (a socket's ends)
@@ -499,6 +500,9 @@ class SecureSocket:
     ) -> Message:
         """Send a request, and return the reply to it and to no other.
 
+        The other end makes it one by ``reply``, or by ``send`` on a REP; what another socket
+        says by ``send`` is none.
+
         Messages that are no reply wait for ``recv``, however many they are. If the sealer
         addresses one recipient, the request is sent again now and then, by the same
         bytes: it is executed once, as every envelope is delivered once by each replay
@@ -543,6 +547,13 @@ class SecureSocket:
         route: Sequence[bytes] | None = None,
     ) -> Request:
         """Send a request whose reply ``wait`` returns; many may be in flight.
+
+        Args:
+            payload: any bytes.
+            topic: as in ``send``.
+            flags: ``zmq.NOBLOCK`` or 0.
+            idempotent: as in ``request``.
+            route: as in ``send``.
 
         Raises:
             UsageError: as ``request``; or 4096 are in flight.
