@@ -205,6 +205,8 @@ class Receivers(RuleBasedStateMachine):
     @rule(who=st.integers(0, 2))
     def a_receiver_restarts(self, who):
         """Begin anew, with nothing in memory."""
+        # It asks the server at once, whose clock counts from then on.
+        self.high = max(self.high, self.clock.now)
         self.stores[who].close()
         self.stores[who] = fresh(self.clock, self.name)
 
@@ -281,6 +283,15 @@ class Receivers(RuleBasedStateMachine):
         for sender in SENDERS:
             _, streams = self.stores[0].guard("home", sender, "orders").state()
             assert len(streams) <= 64
+
+
+def test_a_memory_that_begins_far_ahead_of_all_that_was_offered_takes_what_is_new():
+    state = Receivers()
+    state.turn_the_clock(seconds=1000)
+    state.the_server_loses_its_memory(back=0, kind="all")
+    state.a_receiver_restarts(who=0)
+    state.fresh_ones_arrive(who=0)
+    state.teardown()
 
 
 Receivers.TestCase.settings = settings(
