@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from envelope.errors import KeyFileError, UsageError
+from envelope.errors import KeyFileError, StoreFileError, UsageError
 from envelope.forks import process
 from envelope.identity import Identity, PathText, PublicIdentity
 from envelope.opener import Opener
@@ -175,8 +175,9 @@ class Node:
         Raises:
             UsageError: as ``Opener``.
             StoreFileError: another process opens for this node already, or the
-                replay memory cannot be used.
+                replay memory cannot be used: it is that of another key, for example.
         """
+        _check_remembered(self.replay, self.identity)
         return Opener(
             self.trust,
             context=context,
@@ -200,3 +201,14 @@ def _check_made(folder: Path) -> None:
         ) from None
     except (OSError, ValueError):
         return  # What is wrong with it, loading says.
+
+
+def _check_remembered(replay: SQLiteReplayStore, identity: Identity) -> None:
+    """Check that a memory is this identity's: a key in place of another one's remembers nothing."""
+    domains = replay.domains
+    if domains and identity.key_id.hex() not in domains:
+        raise StoreFileError(
+            f"the replay memory of this node is that of {', '.join(sorted(domains))}, and its "
+            f"identity is {identity.key_id.hex()}: what was accepted would be accepted again. Put "
+            "the old key back and the new one beside it (docs/guides/keys.md), or make a new node"
+        )

@@ -343,6 +343,12 @@ class SQLiteReplayStore(ReplayStore):
             found = self._guards.get(place)
             return self._add(place, next(self._numbers)) if found is None else found
 
+    @property
+    def domains(self) -> frozenset[str]:
+        """The replay domains that something is remembered for, or was asked for (SPEC 8.1)."""
+        with self._lock:
+            return frozenset(domain for domain, _, _ in self._guards)
+
     def _add(self, place: tuple[str, bytes, str], number: int) -> DurableGuard:
         for name in (place[0], place[2]):
             try:

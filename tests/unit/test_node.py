@@ -12,9 +12,11 @@ from envelope import (
     Identity,
     KeyFileError,
     Node,
+    Opener,
     Peer,
     Policy,
     RejectedError,
+    Sealer,
     StoreFileError,
     TrustFileError,
     UsageError,
@@ -235,6 +237,48 @@ class TestDurability:
                     with pytest.raises(ReplayedError):
                         opener.open(data)
                 assert node.opener("orders").replay is opener.replay
+
+    @pytest.mark.audit("R2", "R6")
+    def test_a_key_in_place_of_another_one_has_no_memory_to_open_by(self, folder):
+        accepted = Sealer(BOB, context="orders").seal(b"once")
+        old = Node.create(folder)
+        peers(folder, "bob")
+        with old as node:
+            node.trust.reload()
+            assert node.opener("orders").open(accepted).payload == b"once"
+        (folder / "identity.key").rename(folder / "old.key")
+        new = Identity.generate()
+        new.save(folder / "identity.key")
+        was, now = old.identity.key_id.hex(), new.key_id.hex()
+        with Node.load(folder) as node, pytest.raises(StoreFileError) as raised:
+            node.opener("orders")
+        assert f"that of {was}, and its identity is {now}: what was" in str(raised.value)
+        # What it says does: the old key in its place, and the new one beside it.
+        (folder / "old.key").replace(folder / "identity.key")
+        with Node.load(folder) as node:
+            node.opener("orders")
+            both = Opener(
+                node.trust,
+                context="orders",
+                identity=[new, node.identity],
+                replay=node.replay,
+                domain=was,
+            )
+            with pytest.raises(ReplayedError):
+                both.open(accepted)
+
+    def test_a_key_may_take_the_place_of_one_that_opened_nothing(self, folder):
+        Node.create(folder).close()
+        (folder / "identity.key").unlink()
+        Identity.generate().save(folder / "identity.key")
+        with Node.load(folder) as node:
+            node.opener("orders")
+
+    def test_a_memory_that_knows_several_keys_is_also_this_ones(self, folder):
+        with Node.create(folder) as node:
+            for domain in ("another", node.identity.key_id.hex()):
+                node.replay.guard(domain, b"s" * 16, "orders")
+            node.opener("orders")
 
     def test_many_may_seal_and_one_may_open(self, folder):
         with Node.create(folder) as node, Node.load(folder) as other:
