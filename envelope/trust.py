@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from envelope import clock, trustfile
 from envelope.arguments import MAX_CONTEXT
@@ -180,6 +180,9 @@ def _unix_us(name: str, date: datetime | None, *, default: int) -> int:
     return max(0, (delta.days * 86_400 + delta.seconds) * clock.SECOND + delta.microseconds)
 
 
+_TAKES: Final = "a TrustStore takes a list of Peer objects; for a file use TrustStore.load()"
+
+
 class Snapshot:
     """One immutable state of a trust store.
 
@@ -199,11 +202,11 @@ class Snapshot:
         self.peers: dict[bytes, Peer] = {}
         names: dict[str, list[Peer]] = {}
         halves: dict[bytes, str] = {}
+        if not isinstance(peers, Iterable):
+            raise UsageError(_TAKES)
         for given in peers:
             if not isinstance(given, Peer):
-                raise UsageError(
-                    "a TrustStore takes a list of Peer objects; for a file use TrustStore.load()"
-                )
+                raise UsageError(_TAKES)
             for half in (given.public.public[:32], given.public.public[32:]):
                 other = halves.setdefault(half, given.name)
                 if other != given.name:

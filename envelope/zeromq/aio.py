@@ -54,6 +54,19 @@ class SecureSocket:
         socket: the ``zmq.asyncio.Socket`` inside, for options, ``bind``, ``subscribe``.
     """
 
+    # An option that is set here, and not at the socket inside, is an error.
+    __slots__ = (
+        "__weakref__",
+        "_asked",
+        "_is_reading",
+        "_loop",
+        "_opening",
+        "_seam",
+        "_timer",
+        "_waiting",
+        "socket",
+    )
+
     def __init__(  # noqa: PLR0913 (a socket's ends)
         self,
         socket: zmq.asyncio.Socket,

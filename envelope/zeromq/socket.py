@@ -62,6 +62,9 @@ class SecureSocket:
             has not. A poller takes it, too; see ``poll``.
     """
 
+    # An option that is set here, and not at the socket inside, is an error.
+    __slots__ = ("__weakref__", "_asked", "_seam", "socket")
+
     def __init__(  # noqa: PLR0913 (a socket's ends)
         self,
         socket: zmq.Socket[Any],

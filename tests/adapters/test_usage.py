@@ -84,6 +84,12 @@ class TestWrapping:
         with pytest.raises(UsageError, match="a plain function"):
             wrapper(plain(zmq.PULL, inside), opener=world.opener(), on_rejected=on_rejected)
 
+    def test_an_option_is_set_at_the_socket_inside_alone(self, wrapper, inside, plain, world):
+        secure = wrapper(plain(zmq.PUSH, inside), sealer=world.sealer())
+        with pytest.raises(AttributeError, match="linger"):
+            secure.linger = 0
+        secure.socket.linger = 0
+
     def test_the_other_kind_of_socket_is_refused(self, wrapper, inside, plain, world):
         other = {zmq.Socket: zmq.asyncio.Socket, zmq.asyncio.Socket: zmq.Socket}[inside]
         with pytest.raises(UsageError, match="asyncio"):

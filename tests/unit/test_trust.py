@@ -398,11 +398,12 @@ def test_two_identities_with_one_key_id_are_refused(name):
 
 @pytest.mark.parametrize("given", [None, "alice", ALICE, identity("alice")])
 def test_a_store_takes_peers_alone(given):
-    with pytest.raises(UsageError) as raised:
-        TrustStore([peer(), given])
-    assert str(raised.value) == (
-        "a TrustStore takes a list of Peer objects; for a file use TrustStore.load()"
-    )
+    for peers in ([peer(), given], given, peer()):
+        with pytest.raises(UsageError) as raised:
+            TrustStore(peers)
+        assert str(raised.value) == (
+            "a TrustStore takes a list of Peer objects; for a file use TrustStore.load()"
+        )
 
 
 @pytest.mark.audit("A13")
