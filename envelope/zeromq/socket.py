@@ -272,9 +272,22 @@ class SecureSocket:
 
     def _pump(self, timeout: int | None) -> None:
         """Take in one message while this end does not receive; what is for ``recv`` waits."""
-        if self._wait(timeout):
-            self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
+        if self._take_in(timeout):
             self._open(strict=False)
+
+    def _take_in(self, timeout: int | None) -> bool:
+        """Wait for a message, and put it into ``pending``; return whether there was one.
+
+        A REQ says that there is one where there is but the answer to an earlier try, which it
+        drops when it is to hand it out.
+        """
+        if not self._wait(timeout):
+            return False
+        try:
+            self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            return False
+        return True
 
     def _dispatch(self, frames: Frames | None, flags: int, *, copy: bool = True) -> None:
         """Send what a session sealed; None: what it is to say first, as far as there is room."""
@@ -674,10 +687,8 @@ class SecureSocket:
                         with contextlib.suppress(zmq.ZMQError):
                             self._transmit(frames, zmq.NOBLOCK)
                     continue
-                left = patience.left()
-                if not self._wait(ahead if left is None else min(left, ahead or left)):
+                if not self._take_in_time(patience, ahead):
                     continue
-                self._seam.pending.append(self.socket.recv_multipart(zmq.NOBLOCK))
             try:
                 if not self._open(strict=strict):
                     patience.refuse()
@@ -686,6 +697,21 @@ class SecureSocket:
                 # No socket ever has this event, so it is a pause; with no socket at all
                 # pyzmq would return at once.
                 self.socket.poll(_PAUSE_MS, zmq.POLLERR)
+
+    def _take_in_time(self, patience: Patience, ahead: int | None) -> bool:
+        """Put a message into ``pending``; what is there already also if time is up.
+
+        Raises:
+            zmq.Again: time is up, and nothing is there, or a thousand more came since.
+        """
+        try:
+            left = patience.left()
+        except zmq.Again:
+            if not self._take_in(0):
+                raise
+            patience.refuse()
+            return True
+        return self._take_in(ahead if left is None else min(left, ahead or left))
 
     # The rest.
 

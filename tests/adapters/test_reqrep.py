@@ -130,6 +130,61 @@ class TestStep:
         assert requester.wait(asked, timeout=5000, retry=RETRY).payload == b"this"
         assert not line.poll(0)
 
+    def test_a_late_answer_to_an_earlier_try_does_not_end_the_wait(
+        self, requester, plain, world, link
+    ):
+        """The socket says that something is there, and has nothing to hand out."""
+        line = plain(zmq.ROUTER)
+        link(line, requester)
+        reply = world.sealer(world.bob, to=[ALICE])
+        stop = threading.Event()
+
+        def answer(frames):
+            frames[-1] = reply.seal(b"this", in_reply_to=message_id(frames[-1]))
+            line.send_multipart(frames)
+
+        def serve():
+            first, _ = line.recv_multipart(), line.recv_multipart()
+            answer(first)
+            # A REQ that tried again before the reply came hears the next one.
+            while not stop.is_set():
+                if line.poll(10):
+                    answer(line.recv_multipart())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            assert requester.request(b"what", timeout=60_000, retry=50).payload == b"this"
+        finally:
+            stop.set()
+            thread.join()
+
+    def test_a_reply_that_is_there_is_received_without_waiting(self, requester, plain, world, link):
+        line = plain(zmq.REP)
+        link(line, requester)
+        requester.send(b"what")
+        with pytest.raises(zmq.Again):
+            requester.recv(zmq.NOBLOCK)
+        reply = world.sealer(world.bob, to=[ALICE])
+        line.send(reply.seal(b"this", in_reply_to=message_id(line.recv())))
+        assert requester.poll(5000)
+        assert requester.recv(zmq.NOBLOCK).payload == b"this"
+
+    def test_refusals_without_end_do_not_keep_a_caller_that_does_not_wait(
+        self, secure, world, plain, link, monkeypatch
+    ):
+        monkeypatch.setattr("envelope.zeromq.seam.MAX_REFUSED", 3)
+        dealer = secure(zmq.DEALER, sealer=world.sealer(to=[BOB]), opener=world.opener(world.alice))
+        line = plain(zmq.DEALER)
+        link(line, dealer)
+        asked = dealer.send_request(b"what")
+        for _ in range(10):
+            line.send_multipart([b"", b"garbage"])
+        assert dealer.poll(5000)
+        with pytest.raises(RequestTimeoutError):
+            dealer.wait(asked, timeout=0)
+        assert dealer.stats.refused["malformed"] <= 3
+
     @pytest.mark.parametrize(
         ("kind", "waits"),
         [
