@@ -85,7 +85,7 @@ class SecureSocket:
             )
         self.socket = socket
         self._seam = prepare(socket, sealer, opener, bundling, on_rejected, session)
-        self._asked: Request | None = None
+        self._asked: tuple[Request, Tries] | None = None
         self._opening: asyncio.Future[bool] | None = None
         """Goes on when whoever waits for it is cancelled."""
         self._is_reading = False
@@ -120,8 +120,10 @@ class SecureSocket:
             check_no_one(to)
         if seam.type == zmq.REQ:
             if self._asked is not None:  # Given up: this one takes its place.
-                dialogue_of(seam).forget(self._asked)
-            self._asked = await self.send_request(payload, topic, flags=flags, route=route)
+                dialogue_of(seam).forget(self._asked[0])
+                self._asked = None
+            request = await self.send_request(payload, topic, flags=flags, route=route)
+            self._asked = request, Tries(self.socket, RETRY_MS)
         elif seam.type == zmq.REP and route is None:
             owed = dialogue_of(seam).owed
             if owed is None:
@@ -558,7 +560,7 @@ class SecureSocket:
         dialogue = dialogue_of(self._seam)
         limit = int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout
         try:
-            await self._pursue(request, Patience(limit), retry, strict=False)
+            await self._pursue(request, Patience(limit), Tries(self.socket, retry), strict=False)
         except zmq.Again:
             raise timed_out(limit) from None
         finally:
@@ -587,18 +589,17 @@ class SecureSocket:
 
     async def _recv_asked(self, flags: int, *, strict: bool) -> Message:
         patience = self._patience(flags)
-        request = self._asked
-        if request is None:
+        if self._asked is None:
             raise UsageError("a REQ receives the reply to what it sent; there is nothing")
-        await self._pursue(request, patience, RETRY_MS, strict=strict)
+        request, tries = self._asked
+        await self._pursue(request, patience, tries, strict=strict)
         self._asked = None
         return result_of(request)
 
     async def _pursue(
-        self, request: Request, patience: Patience, retry: int, *, strict: bool
+        self, request: Request, patience: Patience, tries: Tries, *, strict: bool
     ) -> None:
         """Receive until a request is over."""
-        tries = Tries(self.socket, retry)
         while not request.is_over:
             try:
                 ahead = tries.left()

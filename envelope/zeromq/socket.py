@@ -100,7 +100,7 @@ class SecureSocket:
             raise UsageError("socket is a zmq.Socket; for asyncio use envelope.zeromq.aio")
         self.socket = socket
         self._seam = prepare(socket, sealer, opener, bundling, on_rejected, session)
-        self._asked: Request | None = None
+        self._asked: tuple[Request, Tries] | None = None
 
     # Sending.
 
@@ -156,8 +156,10 @@ class SecureSocket:
             check_no_one(to)
         if seam.type == zmq.REQ:
             if self._asked is not None:  # Given up: this one takes its place.
-                dialogue_of(seam).forget(self._asked)
-            self._asked = self.send_request(payload, topic, flags=flags, route=route)
+                dialogue_of(seam).forget(self._asked[0])
+                self._asked = None
+            request = self.send_request(payload, topic, flags=flags, route=route)
+            self._asked = request, Tries(self.socket, RETRY_MS)
         elif seam.type == zmq.REP and route is None:
             self.reply(self._owed(), payload, topic, flags=flags)
         elif seam.sessions is not None:
@@ -612,7 +614,7 @@ class SecureSocket:
         dialogue = dialogue_of(self._seam)
         limit = int(self.socket.get(zmq.RCVTIMEO)) if timeout is None else timeout
         try:
-            self._pursue(request, Patience(limit), retry, strict=False)
+            self._pursue(request, Patience(limit), Tries(self.socket, retry), strict=False)
         except zmq.Again:
             raise timed_out(limit) from None
         finally:
@@ -667,16 +669,15 @@ class SecureSocket:
 
     def _recv_asked(self, flags: int, *, strict: bool) -> Message:
         patience = self._patience(flags)
-        request = self._asked
-        if request is None:
+        if self._asked is None:
             raise UsageError("a REQ receives the reply to what it sent; there is nothing")
-        self._pursue(request, patience, RETRY_MS, strict=strict)
+        request, tries = self._asked
+        self._pursue(request, patience, tries, strict=strict)
         self._asked = None
         return result_of(request)
 
-    def _pursue(self, request: Request, patience: Patience, retry: int, *, strict: bool) -> None:
+    def _pursue(self, request: Request, patience: Patience, tries: Tries, *, strict: bool) -> None:
         """Receive until a request is over."""
-        tries = Tries(self.socket, retry)
         while not request.is_over:
             if not self._seam.pending:
                 try:

@@ -170,6 +170,46 @@ class TestStep:
         assert requester.poll(5000)
         assert requester.recv(zmq.NOBLOCK).payload == b"this"
 
+    def test_what_was_sent_is_tried_again_though_no_call_waits_so_long(
+        self, requester, plain, world, link, monkeypatch
+    ):
+        """As with a poller beside it, or a short RCVTIMEO."""
+        line = plain(zmq.REP)
+        link(line, requester)
+        monkeypatch.setattr("envelope.zeromq.socket.RETRY_MS", 200)
+        monkeypatch.setattr("envelope.zeromq.aio.RETRY_MS", 200)
+        requester.send(b"what")
+        first = line.recv()
+        line.send(b"")  # Nothing: the answer is lost.
+        requester.socket.rcvtimeo = 1
+        for _ in range(2000):
+            with pytest.raises(zmq.Again):
+                requester.recv()
+            if line.poll(0):
+                break
+        assert line.recv() == first
+        reply = world.sealer(world.bob, to=[ALICE])
+        line.send(reply.seal(b"this", in_reply_to=message_id(first)))
+        requester.socket.rcvtimeo = 5000
+        assert requester.recv().payload == b"this"
+
+    def test_what_gave_way_to_a_request_that_could_not_be_sent_is_over(
+        self, requester, plain, link
+    ):
+        line = plain(zmq.REP)
+        link(line, requester)
+        requester.send(b"first")
+        assert line.recv()
+        line.close()
+        requester.socket.sndtimeo = 10
+        for _ in range(500):
+            try:
+                requester.send(b"next")
+            except zmq.Again:
+                break
+        with pytest.raises(UsageError, match="receives the reply to what it sent"):
+            requester.recv()
+
     def test_refusals_without_end_do_not_keep_a_caller_that_does_not_wait(
         self, secure, world, plain, link, monkeypatch
     ):
