@@ -312,12 +312,19 @@ class SecureSocket:
 
     def _send_due(self) -> None:
         """Send what has waited long enough, as far as the socket takes it."""
-        if self._seam.is_timed:
+        if self._seam.is_timed and not self._would_drop():
             # That no recipient is valid is for whoever sends, not for whoever receives.
             with contextlib.suppress(zmq.Again, UsageError):
                 self._seam.seal_collected(clock.monotonic_ns())
                 self._post()
                 self._send_unsent(zmq.NOBLOCK)
+
+    def _would_drop(self) -> bool:
+        """Tell whether to send would drop what is to be read first: so does a REQ.
+
+        Whoever looks seldom would ask for a session anew with each look, and never have one.
+        """
+        return self._seam.type == zmq.REQ and bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
     def _post(self) -> None:
         """Send what the dialogue says by itself, or drop it: who needs it asks again."""
@@ -591,9 +598,10 @@ class SecureSocket:
     ) -> Request:
         check_flags(flags)
         dialogue = dialogue_of(self._seam)
-        self._flush(flags)
+        # This first: it reads before it sends.
         if self._seam.sessions is not None:
             self._make_room(self._seam.sessions, len(payload), flags)
+        self._flush(flags)
         request = dialogue.ask(payload, topic, route, is_harmless=idempotent, label=label)
         try:
             self._dispatch(request.frames or None, flags)

@@ -15,7 +15,7 @@ import time
 import pytest
 import zmq
 import zmq.asyncio
-from support import World
+from support import FakeClock, World
 from whisper import manager
 
 from envelope import Peer, TrustStore
@@ -330,6 +330,31 @@ def test_when_as_much_waits_as_may_a_send_says_so(world, ends):
         one.send(b"")
     with pytest.raises(zmq.Again):
         one.send(b"", flags=zmq.NOBLOCK)
+
+
+@pytest.mark.parametrize("call", ["recv", "poll", "send"])
+def test_a_req_that_looks_seldom_reads_the_response_before_it_asks_anew(world, plain, call):
+    """To send would drop it, and the next one, and the next."""
+    mono = FakeClock(10**9)
+    alice = manager(world, world.alice, to=world.bob.public, monotonic=mono)
+    bob = manager(world, world.bob, monotonic=mono)
+    line = plain(zmq.REP)
+    port = line.bind_to_random_port("tcp://127.0.0.1")
+    requester = SecureSocket(plain(zmq.REQ), session=alice)
+    requester.socket.connect(f"tcp://127.0.0.1:{port}")
+    requester.send(b"what")
+    assert bob.receive(line.recv()) is None
+    line.send(bob.outbox.popleft().data)
+    assert requester.socket.poll(5000)
+    mono.advance(10)
+    if call == "poll":
+        assert requester.poll(0)
+    if call == "send":
+        requester.send(b"another")
+    else:
+        with pytest.raises(zmq.Again):
+            requester.recv(zmq.NOBLOCK)
+    assert bob.receive(line.recv()).payload == b"what"
 
 
 def test_nobody_answers_a_request(world, ends):
