@@ -52,16 +52,21 @@ class SessionRequest(Request):
 
     Attributes:
         stream: the stream id of the session that it was sealed in; empty until it is.
+        former: the id that it had in a session before, whose reply is welcome, too; or empty.
+        on_sealed: what is called once it is sealed.
+        dropped: how many messages had been given up when it was handed to the sessions.
     """
 
-    __slots__ = ()
+    __slots__ = ("dropped", "former", "on_sealed")
 
     def __init__(
         self, payload: bytes, *, bound: tuple[bytes, ...], route: Route, is_harmless: bool
     ) -> None:
         super().__init__(payload, bound=bound, route=route, is_harmless=is_harmless)
-        self.id = self.stream = b""
+        self.id = self.stream = self.former = b""
         self.frames: Frames = []
+        self.on_sealed: OnSealed | None = None
+        self.dropped = 0
 
 
 class SessionDialogue(Turns):
@@ -206,9 +211,11 @@ class SessionDialogue(Turns):
             if request.is_over:
                 return
             request.id, request.stream, data = sealed
+            request.on_sealed = None
             request.frames = [*request.route, *request.bound, data]
             self._requests.add(request)
 
+        request.on_sealed, request.dropped = on_sealed, self.manager.dropped
         self.manager.send(
             request.payload,
             bound=request.bound,
@@ -219,11 +226,40 @@ class SessionDialogue(Turns):
 
     def again(self, request: Request) -> Frames | None:
         """Return what to send for a request that has no reply yet; None: nothing."""
+        assert isinstance(request, SessionRequest)
+        if not request.frames:
+            self._carry_dropped(request)
+        elif not self.manager.has_stream(request.stream):
+            self._outlive(request)
         return request.frames or None
+
+    def _carry_dropped(self, request: SessionRequest) -> None:
+        """Say a request anew that waited for a session in vain: nobody has executed it."""
+        is_sealed = request.on_sealed is None
+        if is_sealed or request.dropped == self.manager.dropped:
+            return
+        if not self.manager.is_staged(request.on_sealed):
+            self._carry_if_valid(request)
+
+    def _outlive(self, request: SessionRequest) -> None:
+        """Say a request anew whose session is over, so that nobody takes the same bytes any more.
+
+        Who is still at it may answer what was said first.
+        """
+        request.frames = []
+        if request.is_harmless:
+            self._requests.pending.pop(request.former, None)
+            request.former = request.id
+            self._carry_if_valid(request)
+
+    def _end(self, request: SessionRequest) -> None:
+        self._requests.pending.pop(request.former, None)
+        self._requests.end(request)
 
     def forget(self, request: Request) -> None:
         """Wait no more for a request's reply."""
-        self._requests.end(request)
+        assert isinstance(request, SessionRequest)
+        self._end(request)
         if not request.is_over:
             request.error = RequestRefusedError("given up")
 
@@ -231,11 +267,11 @@ class SessionDialogue(Turns):
         """End what was asked in sessions that the peer does not have (SPEC 18.13)."""
         lost = set(self.manager.lost)
         self.manager.lost.clear()
-        for request in list(self._requests.pending.values()):
+        for request in dict.fromkeys(self._requests.pending.values()):
             assert isinstance(request, SessionRequest)
             if request.stream not in lost:
                 continue
-            self._requests.end(request)
+            self._end(request)
             if not request.is_harmless:
                 request.error = RequestRefusedError(
                     "the peer was restarted, and cannot know whether it was executed before; if "
@@ -243,10 +279,16 @@ class SessionDialogue(Turns):
                 )
                 continue
             request.frames = []
-            try:
-                self._carry(request)
-            except UsageError as error:  # The peer is not valid any more.
-                request.error = RequestRefusedError(str(error))
+            self._carry_if_valid(request)
+
+    def _carry_if_valid(self, request: SessionRequest) -> None:
+        try:
+            self._carry(request)
+        except NoRoomError:
+            request.dropped = -1  # The next time, then.
+        except UsageError as error:  # The peer is not valid any more.
+            self._end(request)
+            request.error = RequestRefusedError(str(error))
 
     # As an answerer.
 
@@ -349,7 +391,8 @@ class SessionDialogue(Turns):
         ):
             self.manager.refuse(PolicyError("a reply to another request, or to none"), message)
             return
-        self._requests.end(request)
+        assert isinstance(request, SessionRequest)
+        self._end(request)
         request.reply = message
 
     def refuse(self, frames: Frames, error: RejectedError) -> None:

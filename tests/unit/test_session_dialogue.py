@@ -144,6 +144,98 @@ def test_what_is_harmless_fails_if_the_peer_is_revoked_meanwhile(world, ends):
     assert isinstance(request.error, RequestRefusedError)
 
 
+def test_what_is_harmless_outlives_its_session_and_its_peer(world, ends):
+    one, _ = ends
+    request, _ = one.ask(b"read", idempotent=True)
+    world.clock.advance(181)
+    one.tick()
+    assert one.dialogue.again(request) is None  # There is no session to say it by.
+    restarted = answering(world)
+    exchange(one, restarted, one.says())
+    assert one.dialogue.again(request) == request.frames
+    one.hear(*restarted.reply(b"read it"))
+    assert request.reply.payload == b"read it"
+    assert not one.dialogue._requests.pending
+
+
+def test_who_is_slow_may_answer_what_was_said_before_its_session_was_over(world, ends):
+    one, other = ends
+    request, out = one.ask(b"read", idempotent=True)
+    other.hear(*out)
+    for _ in range(2):
+        world.clock.advance(181)
+        before = request.id
+        assert one.dialogue.again(request) is None
+        exchange(one, other, one.says())
+        assert request.former == before != request.id
+        assert len(one.dialogue._requests.pending) == 2
+    assert other.take().id not in one.dialogue._requests.pending
+    exchange(other, one, other.reply(b"slowly"))
+    assert request.reply.payload == b"slowly"
+    assert not one.dialogue._requests.pending
+    exchange(other, one, other.reply(b"again"))
+    assert one.seam.stats.refused == {"policy": 1}
+
+
+def test_what_is_not_harmless_is_not_repeated_once_its_session_is_over(world, ends):
+    one, other = ends
+    request, out = one.ask(b"pay")
+    other.hear(*out)
+    world.clock.advance(179)
+    assert [one.dialogue.again(request)] == out
+    world.clock.advance(2)
+    assert one.dialogue.again(request) is None
+    assert one.dialogue.again(request) is None
+    assert one.says() == []
+    exchange(other, one, other.reply(b"paid"))
+    assert request.reply.payload == b"paid"
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_request_that_waited_in_vain_is_asked_anew_and_executed_once(world, idempotent):
+    one = asking(world)
+    request, _ = one.ask(b"?", idempotent=idempotent)
+    one.manager.note_dropped()  # Another's: this one still waits.
+    assert one.dialogue.again(request) is None
+    assert one.manager.staged == 1
+    world.clock.advance(91)
+    one.tick()
+    assert (one.manager.staged, one.manager.dropped) == (0, 2)
+    for _ in range(2):
+        assert one.dialogue.again(request) is None
+    other = answering(world)
+    exchange(one, other, one.says())
+    one.hear(*other.reply(b"!"))
+    assert request.reply.payload == b"!"
+    assert other.payloads() == []
+
+
+def test_a_request_for_which_there_is_no_room_just_now_is_asked_anew_later(world):
+    one = asking(world)
+    request, _ = one.ask(b"?")
+    world.clock.advance(91)
+    one.tick()
+    for _ in range(1024):
+        one.send(b"1")
+    assert one.dialogue.again(request) is None
+    assert not request.is_over
+    world.clock.advance(91)
+    one.tick()
+    assert one.dialogue.again(request) is None
+    other = answering(world)
+    exchange(one, other, one.says())
+    assert other.payloads() == [b"?"]
+
+
+def test_a_request_that_waited_in_vain_fails_if_the_peer_is_revoked(world):
+    one = asking(world)
+    request, _ = one.ask(b"?")
+    world.trust.replace([])
+    one.tick()
+    assert one.dialogue.again(request) is None
+    assert isinstance(request.error, RequestRefusedError)
+
+
 def test_a_request_that_was_given_up_is_not_waited_for_once_it_is_sealed(world):
     one, other = asking(world), answering(world)
     request, out = one.ask(b"?")
