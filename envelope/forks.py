@@ -96,10 +96,12 @@ class _Process:
         return self.told
 
     def _renew(self) -> None:
-        self.mark[0] = 1
         self.told += 1
         for owner in list(self._owners):
             owner._lock = threading.RLock()  # noqa: SLF001 (what an Owner is for)
+        # Last: a signal handler in between that asks does all of it by itself. Else it would
+        # wait for a lock that a thread of the parent holds, which nobody here can release.
+        self.mark[0] = 1
 
 
 process = _Process()

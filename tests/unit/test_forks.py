@@ -152,6 +152,46 @@ def test_every_adopted_lock_is_replaced_and_is_free(process):
         assert owner._lock.acquire(blocking=False)
 
 
+@pytest.mark.audit("A18")
+@pytest.mark.parametrize("mark", [forks._mark, forks._ById])
+def test_a_signal_handler_that_asks_meanwhile_finds_no_lock_of_the_parent(monkeypatch, mark):
+    monkeypatch.setattr(forks, "_mark", mark)
+    process = forks._Process()
+    before = process.life()
+    seen = []
+
+    class Interrupted:
+        """One whose lock is replaced just when a signal comes."""
+
+        def __init__(self):
+            self.lock = threading.RLock()
+
+        @property
+        def _lock(self):
+            return self.lock
+
+        @_lock.setter
+        def _lock(self, lock):
+            if not seen:
+                seen.append(None)  # Once.
+                life = process.life()
+                seen[0] = life, [owner.lock for owner in owners if owner.lock in old]
+            self.lock = lock
+
+    owners = [Interrupted() for _ in range(3)]
+    old = [owner.lock for owner in owners]
+    for owner in owners:
+        process.adopt(owner)
+    if mark is forks._ById:
+        monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    else:
+        process.mark[0] = 0
+    process._renew()
+    ((life, held),) = seen
+    assert before < life <= process.life()
+    assert held == []
+
+
 def test_a_lock_that_was_not_adopted_stays(process):
     owner = Owner()
     lock = owner._lock
