@@ -144,7 +144,7 @@ class SessionManager:
 
     def _begin(self) -> None:
         """Have nothing, in this process."""
-        self._life, self._mark = process.life(), process.mark
+        life, self._mark = process.life(), process.mark
         self._look_at = 0
         self._exchange = Exchange(self._end)
         self._snapshot = self._exchange.snapshot
@@ -153,6 +153,8 @@ class SessionManager:
         self._links, self._channels = self._tables.links, self._tables.channels
         self.outbox: deque[Datagram] = self._exchange.outbox
         self.lost: deque[bytes] = self._exchange.lost
+        # Last: whoever is interrupted has to begin again, not to go on with what is the parent's.
+        self._life = life
 
     # Sending.
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 from sides import Pair, Side
-from support import SECOND, START, flip, identity
+from support import SECOND, START, flip, identity, seeded
 
 from envelope import UsageError
 from envelope.errors import NoRoomError
 from envelope.forks import process
-from envelope.session import Datagram, Pace
+from envelope.session import Datagram, Pace, wire
 from envelope.session.channel import message_id
 from envelope.session.timing import REJECT_AFTER
 
@@ -66,6 +66,27 @@ def test_whatever_is_called_first_in_another_process_nothing_of_the_parent_is_le
     manager.tick()
     assert manager._exchange is exchange
     assert manager.staged > 0
+
+
+@pytest.mark.audit("A18")
+def test_a_child_whose_first_call_is_interrupted_begins_again_with_the_next(forked):
+    interrupts, source = [], seeded(7)
+
+    def random(size):
+        if interrupts:
+            raise interrupts.pop()
+        return source(size)
+
+    pair = Pair(random=random).open()
+    manager = pair.alice.manager
+    manager.outbox.append("the parent's")
+    forked()
+    interrupts.append(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        manager.send(b"x")
+    assert manager.send(b"y") is None
+    assert [one.data[4] for one in manager.outbox] == [wire.INITIATION]
+    assert manager.staged == 1
 
 
 # Links.
