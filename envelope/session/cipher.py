@@ -65,7 +65,7 @@ def openssl() -> Cipher | None:
     def decrypt(ciphertext: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
         try:
             return make(key).decrypt(nonce, ciphertext, aad)
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, OverflowError):  # It takes less than 2^31 bytes.
             raise CryptoError("not encrypted by this key for this place") from None
 
     return Cipher("OpenSSL", encrypt, decrypt)

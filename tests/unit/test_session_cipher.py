@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import sys
 import tomllib
 from pathlib import Path
@@ -91,6 +92,12 @@ def test_neither_takes_a_key_or_a_nonce_of_another_size(one, nonce, key):
     for use, data in ((one.encrypt, b"abc"), (one.decrypt, closed)):
         with pytest.raises(CryptoError):
             use(data, AAD, nonce, key)
+
+
+def test_what_is_larger_than_openssl_takes_does_not_open():
+    # With the largest max_size, bound frames and what tells them apart are a little more.
+    with pytest.raises(CryptoError):
+        openssl().decrypt(bytes(16), mmap.mmap(-1, 2**31), NONCE, KEY)
 
 
 @EACH
