@@ -284,10 +284,13 @@ class Bundle(Sequence[Message]):
         return self._arrival.sender
 
     def _all(self) -> list[Message]:
-        # Of two threads that come at once each makes them, and one list stays.
         if self._messages is None:
             counts, shared = itertools.count(), itertools.repeat(self._arrival)
-            self._messages = list(map(Message, self._payloads, counts, shared))
+            made = list(map(Message, self._payloads, counts, shared))
+            # Of two threads that come at once each makes them; those of the first stay for both,
+            # or one would hold messages that are not in here. No call is between the two lines.
+            if self._messages is None:
+                self._messages = made
         return self._messages
 
     def __len__(self) -> int:

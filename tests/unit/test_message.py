@@ -121,6 +121,23 @@ class TestMessage:
         bundle = world.opener().open_bundle(world.sealer().seal_bundle([b"secret"] * 2))
         assert repr(bundle) == str(bundle) == "<Bundle of 2 from 'alice'>"
 
+    def test_whoever_comes_while_the_messages_are_made_gets_the_same_ones(self, world):
+        arrival = world.opener().open(world.sealer().seal(b"x")).arrival
+        others = []
+
+        class Payloads(list):
+            """Which another thread, or a signal handler, asks for when they are looked at."""
+
+            def __iter__(self):
+                if not others:
+                    others.append(None)
+                    others[0] = bundle[1]
+                return super().__iter__()
+
+        bundle = Bundle(Payloads([b"a", b"b"]), arrival)
+        assert bundle[1] is others[0]
+        assert others[0] in bundle
+
     def test_a_bundle_takes_nothing_in(self, world):
         bundle = world.opener().open_bundle(world.sealer().seal_bundle([b"a", b"b"]))
         with pytest.raises(AttributeError):
