@@ -286,9 +286,11 @@ class Exchange:
             _note(error, claimed)
             raise
         assert link.current is not None
+        # Also where this end has come to doubt it by silence: what was asked in it is over.
+        if link.current.our_stream not in self.lost:
+            self.lost.append(link.current.our_stream)
         if not link.is_lost:  # Who recorded a hint can repeat it for ever.
             link.is_lost = True
-            self.lost.append(link.current.our_stream)
             _log.info("%r has lost its session; this end asks for another", peer.name)
         self._doubt(link, now)
         self.tables.schedule(link, now)

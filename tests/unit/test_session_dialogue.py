@@ -288,6 +288,26 @@ class TestTurns:
         assert one.hear(reply) == []
         assert request.reply.payload == b"!"
 
+    @pytest.mark.parametrize("idempotent", [False, True])
+    def test_what_was_asked_before_a_restart_is_over_also_after_a_long_silence(
+        self, world, turns, idempotent
+    ):
+        one, other = turns
+        exchange(one, other, one.ask(b"hello")[1])
+        one.hear(*other.reply())
+        request, out = one.ask(b"pay", idempotent=idempotent)
+        world.clock.advance(16)
+        assert one.tick() == []  # By now it would ask before it sends.
+        restarted = answering(world, zmq.REP)
+        (initiation,) = one.hear(*restarted.hear(*out))
+        if not idempotent:
+            assert isinstance(request.error, RequestRefusedError)
+            return
+        assert not request.is_over
+        exchange(one, restarted, [initiation])
+        one.hear(*restarted.reply(b"paid"))
+        assert request.reply.payload == b"paid"
+
     @pytest.mark.audit("E1")
     def test_a_rep_answers_all_that_it_refuses_by_nothing(self, turns):
         _, other = turns
