@@ -133,9 +133,11 @@ class SessionDialogue(Turns):
     def must_wait(self, size: int) -> bool:
         """Tell whether there is no room for what may have to wait for a session.
 
-        Never on a ROUTER, which drops what is for a client that lets so much wait.
+        Never on a ROUTER, which drops what is for a client that lets so much wait. Nor where
+        nothing waits: what finds no room then never will, and goes by the session or not at all.
         """
-        return self._type != zmq.ROUTER and not self.manager.has_room(size)
+        manager = self.manager
+        return self._type != zmq.ROUTER and manager.staged > 0 and not manager.has_room(size)
 
     def _address(self, route: Route) -> Address:
         return route if self._type == zmq.ROUTER else ()

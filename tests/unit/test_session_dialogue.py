@@ -7,6 +7,7 @@ import zmq
 from support import World
 from whisper import End, answering, asking, exchange, manager
 
+from envelope import Policy
 from envelope.errors import RequestRefusedError, UsageError
 from envelope.session import wire
 from envelope.zeromq.frames import CHALLENGE, DONE, SYNC
@@ -480,6 +481,22 @@ def test_a_router_drops_what_has_no_room_to_wait_and_others_say_so(world):
     with pytest.raises(UsageError, match="as many messages wait"):
         other.send(b"")
     assert other.manager.dropped == 0
+
+
+@pytest.mark.audit("E1")
+def test_what_is_larger_than_may_wait_waits_for_the_session_and_no_longer(world):
+    policy = Policy(max_size=32 * 2**20)
+    one, other = asking(world, policy=policy), answering(world, policy=policy)
+    large = bytes(17 * 2**20)
+    assert not one.dialogue.must_wait(len(large))
+    with pytest.raises(UsageError, match="as many messages wait"):
+        one.send(large)
+    frames = one.send(b"small")
+    assert one.dialogue.must_wait(len(large))
+    exchange(one, other, frames)
+    assert not one.dialogue.must_wait(len(large))
+    other.hear(*one.send(large))
+    assert other.payloads() == [b"small", large]
 
 
 def test_only_sockets_that_both_send_and_receive_have_sessions(world):
