@@ -76,13 +76,14 @@ def _mark() -> Mark:
 class _Process:
     """This process, as opposed to the one it was forked from."""
 
-    __slots__ = ("_owners", "mark", "told")
+    __slots__ = ("_owners", "_pid", "mark", "told")
 
     def __init__(self) -> None:
         self.told = 0
         """``life()`` as far as is known, if ``mark[0]``."""
         self.mark = _mark()
         self.mark[0] = 1
+        self._pid = os.getpid()
         self._owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def adopt(self, owner: Owner) -> None:
@@ -95,8 +96,19 @@ class _Process:
             self._renew()
         return self.told
 
+    def forked(self) -> None:
+        """Begin another life, for the fork hook; unless an earlier hook of the child has asked.
+
+        What that one made is of this life. The mark alone is not believed here, nor the process
+        id, which in a namespace of its own a child may have from its parent.
+        """
+        is_told = self.mark[0] and self._pid == os.getpid()
+        if not is_told or isinstance(self.mark, _ById):
+            self._renew()
+
     def _renew(self) -> None:
         self.told += 1
+        self._pid = os.getpid()
         for owner in list(self._owners):
             owner._lock = threading.RLock()  # noqa: SLF001 (what an Owner is for)
         # Last: a signal handler in between that asks does all of it by itself. Else it would
@@ -105,4 +117,4 @@ class _Process:
 
 
 process = _Process()
-os.register_at_fork(after_in_child=process._renew)  # noqa: SLF001 (its own module)
+os.register_at_fork(after_in_child=process.forked)

@@ -227,6 +227,43 @@ assert process.life() == 0
 """)
 
 
+@pytest.mark.audit("A18", "C6")
+@pytest.mark.parametrize("wrong", ["mark", "pid"])
+@pytest.mark.parametrize("mark", [forks._mark, forks._ById])
+def test_the_hook_believes_neither_a_mark_nor_a_process_id_alone(monkeypatch, mark, wrong):
+    monkeypatch.setattr(forks, "_mark", mark)
+    process = forks._Process()
+    if mark is forks._ById:
+        pass  # One has it from a parent in another namespace.
+    elif wrong == "mark":
+        process.mark[0] = 0
+    else:
+        monkeypatch.setattr(os, "getpid", lambda: 2**22)
+    process.forked()
+    assert process.life() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is another life again")
+def test_what_a_hook_that_comes_first_makes_in_a_child_is_the_childs():
+    run("""
+import os, sys
+sys.path.insert(0, "tests")
+made = []
+os.register_at_fork(after_in_child=lambda: made.append(make()))  # Before that of envelope.
+
+from support import World
+from envelope.replay import MemoryReplayStore
+
+world = World()
+make = lambda: world.opener(replay=MemoryReplayStore(first_life=True, clock=world.clock))
+
+def check():
+    assert made[0].open(world.sealer().seal(b"payload")).payload == b"payload"
+
+in_child(check)
+""")
+
+
 @pytest.mark.audit("A18")
 def test_a_lock_held_by_a_thread_at_the_fork_is_free_in_the_child():
     run("""
