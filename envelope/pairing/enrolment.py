@@ -92,8 +92,9 @@ def _replace(file: Path, handle: int, before: TrustStore, peer: Peer) -> None:
         content = opened.read()
     temporary = file.with_name(f".{file.name}.{random_bytes(6).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    made = os.open(temporary, flags, 0o600)  # Not within the try: what is there is another's.
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as new:
+        with os.fdopen(made, "wb") as new:
             with contextlib.suppress(PermissionError):
                 os.fchown(new.fileno(), -1, old.st_gid)
             os.fchmod(new.fileno(), old.st_mode & _PERMISSIONS)

@@ -67,12 +67,58 @@ def test_the_mode_stays(file, mode):
     assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
-@pytest.mark.parametrize("before", ["", "# nobody yet", "# nobody yet\n"])
-def test_an_empty_file_gets_its_first_peer(file, before):
+@pytest.mark.audit("K7")
+def test_the_new_file_is_private_until_it_has_the_mode_of_the_old_one(file, monkeypatch):
+    modes = []
+    change = os.fchown
+
+    def look(handle, *owner):
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        change(handle, *owner)
+
+    monkeypatch.setattr(enrolment.os, "fchown", look)
+    umask = os.umask(0)
+    try:
+        enrolment.add(file, alice())
+    finally:
+        os.umask(umask)
+    assert modes == [0o600]
+
+
+def test_a_group_that_cannot_be_given_is_no_reason_to_refuse(file, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "not in that group")
+
+    monkeypatch.setattr(enrolment.os, "fchown", refuse)
+    assert enrolment.add(file, alice()) is True
+    assert list(TrustStore.load(file))[1] == alice()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+@pytest.mark.audit("K7")
+def test_what_stands_under_the_temporary_name_is_neither_used_nor_removed(file, monkeypatch):
+    before = file.read_bytes()
+    monkeypatch.setattr(enrolment, "random_bytes", bytes)
+    other = file.with_name(f".{file.name}.{bytes(6).hex()}")
+    other.write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        enrolment.add(file, alice())
+    assert (file.read_bytes(), other.read_bytes()) == (before, b"theirs")
+
+
+def test_a_long_name_leaves_room_for_the_temporary_one(file):
+    long = file.rename(file.with_name("x" * 241))
+    assert enrolment.add(long, alice()) is True
+
+
+@pytest.mark.parametrize(
+    ("before", "gap"), [("", ""), ("# nobody yet", "\n\n"), ("# nobody yet\n", "\n")]
+)
+def test_an_empty_file_gets_its_first_peer(file, before, gap):
     file.write_text(before, encoding="utf-8")
     enrolment.add(file, alice())
     assert list(TrustStore.load(file)) == [alice()]
-    assert file.read_text(encoding="utf-8").startswith(before)
+    assert file.read_text(encoding="utf-8").startswith(f"{before}{gap}[[peer]]\nname")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +169,8 @@ def test_peers_written_inline_are_told_of_and_left(file):
     file.write_text(line, encoding="utf-8")
     with pytest.raises(TrustFileError, match="add it by hand") as caught:
         enrolment.add(file, alice())
-    assert str(file) in str(caught.value)
+    # It names the file in its own words and in those of its reason; the other file is gone.
+    assert str(caught.value).count(str(file)) == 2
     assert str(identity("alice").public) in str(caught.value)
     assert file.read_text(encoding="utf-8") == line
     assert names_in(file.parent) == ["peers.toml"]
@@ -149,7 +196,6 @@ def test_half_a_key_that_another_has_is_refused(file):
     assert names_in(file.parent) == ["peers.toml"]
 
 
-@pytest.mark.audit("K7")
 @pytest.mark.audit("K7")
 def test_a_file_that_others_can_write_or_that_is_none_is_refused(file, tmp_path):
     file.chmod(0o666)
