@@ -23,7 +23,9 @@ class Life:
         self.store = SQLiteReplayStore(path, clock=self.clock, **options)
         self.guard = self.store.guard("home", SENDER, "orders")
 
-    def mark(self, sequence=0, sent_at=None, *, stream=STREAM, expected=False, full_at=3):
+    def mark(
+        self, sequence=0, sent_at=None, *, stream=STREAM, expected=False, full_at=3, forget=-1
+    ):
         """Mark one envelope; return None or the code."""
         sent_at = self.clock() if sent_at is None else sent_at
         try:
@@ -34,7 +36,7 @@ class Life:
                 full_at=full_at,
                 window=64,
                 expected=expected,
-                forget_before=-1,
+                forget_before=forget,
             )
         except RejectedError as error:
             return error.code

@@ -302,8 +302,6 @@ class SQLiteReplayStore(ReplayStore):
         self._life = process.life()
         self._guards: dict[tuple[str, bytes, str], DurableGuard] = {}
         self._numbers = itertools.count(1)
-        self._cold = NEVER
-        self._is_open = False
         self.is_inside = False
         """The lock is reentrant, for signal handlers; a mark and a close are not."""
         self.wants_close = False
@@ -320,7 +318,6 @@ class SQLiteReplayStore(ReplayStore):
         """The lowest sent_at since the last commit."""
         self._lows: list[tuple[int, int]] = []
         """When there was a commit lately, and what was the lowest then."""
-        self.dead: tuple[Zone, ...] = ()
         self._lock = threading.RLock()
         start = clocks.check(clock())
         cold = NEVER if first_life else start + clocks.microseconds(self.max_future)
@@ -340,8 +337,9 @@ class SQLiteReplayStore(ReplayStore):
         """Return the guard of one sender; see ``ReplayStore``."""
         place = (domain, sender, context)
         with self._lock:
-            found = self._guards.get(place)
-            return self._add(place, next(self._numbers)) if found is None else found
+            if place not in self._guards:
+                self._add(place, next(self._numbers))
+            return self._guards[place]
 
     @property
     def domains(self) -> frozenset[str]:
@@ -355,7 +353,7 @@ class SQLiteReplayStore(ReplayStore):
                 name.encode()
             except UnicodeEncodeError:
                 raise UsageError(f"{name!r} cannot be encoded as UTF-8") from None
-        memory = Guard(cold=self._cold, birth=self._birth, life=self._life)
+        memory = Guard(cold=self._cold, birth=self._birth)
         # A signal handler may have made one meanwhile, and marked in it.
         return self._guards.setdefault(place, DurableGuard(self, number, place, memory))
 
@@ -469,13 +467,13 @@ class SQLiteReplayStore(ReplayStore):
     def _connect(self, cold: int) -> sqlite3.Connection:
         """Open or make the file, and read it whole."""
         try:
-            is_new = _make_private(self.path)
+            _make_private(self.path)
             with contextlib.ExitStack() as undo:
                 database = sqlite3.connect(
                     self.path, timeout=0, isolation_level=None, check_same_thread=False
                 )
                 undo.callback(database.close)
-                is_blank = is_new or _is_blank(database)
+                is_blank = _is_blank(database)
                 if not is_blank:
                     self._check_schema(database)
                 # The journal is deleted, and its folder synced, before a commit returns;
@@ -570,8 +568,8 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
         raise StoreFileError(f"cannot open {found}: {error}") from None
 
 
-def _make_private(path: Path) -> bool:
-    """Make the file if it is not there, for this user alone; return whether it was made."""
+def _make_private(path: Path) -> None:
+    """Make the file if it is not there, for this user alone."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
@@ -583,8 +581,6 @@ def _make_private(path: Path) -> bool:
                 f"{path} can be changed by others, who could permit replays; own it and "
                 f"make it private: chmod 600 {path}"
             ) from None
-        return False
-    return True
 
 
 def _is_blank(database: sqlite3.Connection) -> bool:

@@ -9,6 +9,7 @@ decorated; here only what ``_passed_over`` and ``_is_text`` name is left out.
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvide
 from mutmut.mutation.mutators import mutation_operators
 
 _STRINGS = cst.SimpleString | cst.FormattedString | cst.ConcatenatedString
+_IN_ANY_CASE = re.compile(
+    r'"(utf-8|ascii|(BEGIN|COMMIT|DELETE|INSERT|PRAGMA|ROLLBACK|SELECT)( [^\'"]+)?)"'
+)
+"""Encodings, and SQL without text in it."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +195,13 @@ def _mutations(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 def _is_same(node: cst.CSTNode, mutated: cst.CSTNode) -> bool:
-    """Tell what means the same: an encoding in another case, None for False.
+    """Tell what means the same: an encoding or SQL in another case, None for False.
 
     A False becomes True as well, which does tell.
     """
     if isinstance(node, cst.SimpleString) and isinstance(mutated, cst.SimpleString):
-        return node.value in {'"utf-8"', '"ascii"'} and mutated.value.lower() == node.value
+        is_alike = mutated.value.lower() == node.value.lower()
+        return is_alike and _IN_ANY_CASE.fullmatch(node.value) is not None
     false = m.Name("False")
     if isinstance(node, (cst.Assign, cst.AnnAssign)):
         return node.value is not None and m.matches(node.value, false)

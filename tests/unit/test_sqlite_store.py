@@ -21,10 +21,10 @@ from parallel import in_child
 from support import SECOND, START
 
 from envelope import StoreFileError, UsageError
-from envelope.errors import StoreUnavailableError
+from envelope.errors import BeforeStartError, ReplayedError, StoreUnavailableError
 from envelope.replay import SQLiteReplayStore
 from envelope.replay import sqlite as module
-from envelope.replay.zones import AHEAD, BEHIND, MAX_DEAD, MAX_ZONES, Zone, bury
+from envelope.replay.zones import AHEAD, BEHIND, MAX_DEAD, MAX_ZONES, Zone, around, bury
 from envelope.stream import Stream
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +137,26 @@ class TestCleanClose:
         assert again.mark(0, START, stream=b"\0" * 16) == "too_old"
         assert again.mark(1, START + 1, stream=b"n" * 16) == "too_old"
 
+    def test_a_stream_that_may_be_forgotten_is_and_stays_too_old(self, life):
+        life.mark(0)
+        life.mark(0, START + 1, stream=b"n" * 16, forget=START)
+        again = life.after_close()
+        assert again.guard.gaps().streams == 1
+        assert again.mark(1, START) == "too_old"
+
+    def test_places_that_are_met_after_a_restart_take_nothing_from_those_before(self, life):
+        def mark(store, context):
+            guard = store.guard("home", SENDER, context)
+            guard.mark(STREAM, 0, START, full_at=3, window=64, expected=False, forget_before=-1)
+
+        for contexts in ("ab", "cd", "ef"):
+            for context in contexts:
+                mark(life.store, context)
+            life = life.after_close()
+        for context in "abcdef":
+            with pytest.raises(ReplayedError):
+                mark(life.store, context)
+
     def test_a_dropped_stream_leaves_no_row(self, life):
         for number in range(9):
             life.clock.advance(4)
@@ -167,11 +187,37 @@ class TestCleanClose:
         assert life.store.dead == ()
         assert (life.mark(0), life.mark(1)) == ("replayed", None)
 
+    def test_what_runs_at_the_end_closes_every_store(self, life, path):
+        other = Life(path.with_name("other.db"))
+        lives = (life, other)
+        assert [one.mark(0) for one in lives] == [None, None]
+        module._close_all()
+        again = [Life(one.store.path) for one in lives]
+        assert [(one.mark(0), one.mark(1)) for one in again] == [("replayed", None)] * 2
+
+    def test_a_signal_handler_that_marks_within_a_close_is_refused(self, life):
+        whole = life.store._database
+        answers = []
+
+        class Interrupted(Faulty):
+            def executemany(self, *arguments):
+                answers.append(life.mark(7))
+                return whole.executemany(*arguments)
+
+        life.mark(0)
+        life.store._database = Interrupted(whole, None)
+        life.store.close()
+        assert set(answers) == {"store_unavailable"}
+        again = Life(life.store.path)
+        assert (again.mark(0), again.mark(7)) == ("replayed", None)
+
     def test_a_disk_that_fails_at_the_close_makes_it_a_crash(self, life, caplog):
         life.mark(0)
         life.store._database = Faulty(life.store._database, 1)
         life.store.close()
-        assert "as after a crash" in caplog.text
+        assert [one.name for one in caplog.records] == ["envelope.replay"]
+        why = f"closing: cannot write {life.store.path}: database or disk is full"
+        assert f"{why}; the next start will be as after a crash" in caplog.text
         assert Life(life.store.path).mark(1) == "before_start"
 
 
@@ -242,7 +288,11 @@ class TestCrash:
         young = Stream(
             __import__("hashlib").blake2b(), now=START, ns=START * 1000, random=os.urandom
         )
+        again.guard.check(young.id, 0, START, full_at=3, expected=False)
+        # The first of these opens a zone, in which the others lie.
+        assert again.mark(0, START, stream=b"x" * 16, expected=True) is None
         assert again.mark(0, START, stream=young.id) is None
+        assert again.mark(1, START, stream=young.id) is None
         assert again.mark(1, START, stream=b"x" * 16) == "before_start"
         assert again.mark(1, START, stream=b"x" * 16, expected=True) is None
 
@@ -266,6 +316,67 @@ class TestZones:
             life.clock.advance(0.01)
             life.mark(sequence)
         assert count() <= 11
+
+    @pytest.mark.audit("A23")
+    @pytest.mark.parametrize(
+        ("sent_at", "more"),
+        [
+            (START - BEHIND, 1),
+            (START - BEHIND + 1, 0),
+            (START + AHEAD, 0),
+            (START + AHEAD + 1, 1),
+        ],
+    )
+    def test_a_zone_holds_its_end_and_not_its_beginning(self, life, sent_at, more):
+        life.mark(0)
+        count = commits(life)
+        assert life.mark(1, sent_at) is None
+        assert count() == more
+        assert life.after_crash().mark(1, sent_at) == "before_start"
+
+    @pytest.mark.parametrize(("now", "more"), [(0.4, 1), (0.6, 0)])
+    def test_a_commit_for_one_that_lags_renews_the_zone_of_now_if_that_ends_soon(
+        self, life, now, more
+    ):
+        life.mark(0)
+        life.clock.advance(now)
+        life.mark(1, START - 20 * SECOND)
+        count = commits(life)
+        life.clock.advance(0.9)
+        assert life.mark(2) is None
+        assert count() == more
+
+    @pytest.mark.parametrize("later", [0, 1])
+    def test_a_zone_that_nobody_used_for_two_seconds_is_closed(self, life, later):
+        life.mark(0, START - 20 * SECOND)
+        life.mark(1, START - 10 * SECOND)
+        life.mark(2)
+        now = life.clock.now = START + 2 * SECOND + later
+        life.mark(3, START - 20 * SECOND)
+        life.mark(4)
+        lagging = [around(START - 20 * SECOND), around(START - 10 * SECOND)]
+        open_now = [lagging[0], *lagging[1 : 2 - later], Zone(START - BEHIND, now + AHEAD)]
+        assert list(life.after_crash().store.dead) == open_now
+
+    def test_a_zone_that_is_used_until_now_stays_open(self, life):
+        life.mark(0)
+        life.clock.advance(2.5)
+        life.mark(1, START + SECOND)
+        life.mark(2)
+        count = commits(life)
+        assert life.mark(3, START + SECOND) is None
+        assert count() == 0
+
+    @pytest.mark.parametrize(("later", "after"), [(0, START - BEHIND), (1, START - SECOND // 2)])
+    def test_zones_reach_two_seconds_below_what_came_lately(self, life, later, after):
+        life.mark(0)
+        life.clock.advance(1.5)
+        life.mark(1, START - SECOND)
+        life.mark(2)
+        now = life.clock.now = START + round(3.5 * SECOND) + later
+        life.mark(3, START + 2 * SECOND)
+        life.mark(4)
+        assert list(life.after_crash().store.dead) == [Zone(after, now + AHEAD)]
 
     def test_senders_that_lag_cost_a_commit_a_second_each_at_most(self, life):
         count = commits(life)
@@ -295,9 +406,9 @@ class TestZones:
             assert 1 + len(life.store._others) <= MAX_ZONES
 
     def test_a_replay_costs_no_commit(self, life):
-        life.mark(0)
-        life.clock.advance(10)
-        life.mark(1)
+        for sequence in range(3):
+            life.mark(sequence)
+            life.clock.advance(10)
         count = commits(life)
         assert [life.mark(0, START) for _ in range(5)] == ["replayed"] * 5
         assert count() == 0
@@ -379,6 +490,8 @@ class TestFaults:
 
     @pytest.mark.audit("A24")
     def test_another_writer_of_the_file_refuses_and_then_it_recovers(self, life):
+        # An opener does not wait for it: it holds the store's lock.
+        assert life.store._database.execute("PRAGMA busy_timeout").fetchone() == (0,)
         other = sqlite3.connect(life.store.path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         assert life.mark(0) == "store_unavailable"
@@ -455,8 +568,34 @@ class TestFaults:
         assert not whole.in_transaction
         assert life.mark(0) is None
 
+    @pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), MemoryError()])
+    def test_a_rollback_that_fails_hides_no_interrupt_and_is_made_up_for(self, life, error):
+        class Broken(Faulty):
+            def execute(self, *arguments):
+                if arguments[0] == "COMMIT":
+                    raise KeyboardInterrupt
+                if arguments[0] == "ROLLBACK":
+                    raise error
+                return whole.execute(*arguments)
+
+        whole = life.store._database
+        life.store._database = Broken(whole, None)
+        with pytest.raises(KeyboardInterrupt):
+            life.mark(0)
+        assert whole.in_transaction
+        life.store._database = whole
+        assert life.mark(0) is None
+        assert life.after_close().mark(0) == "replayed"
+
 
 class TestTheFile:
+    def test_it_lasts_and_is_cold_unless_it_is_said_to_be_the_first(self, path):
+        with SQLiteReplayStore(path, clock=lambda: START) as store:
+            assert store.is_durable is True
+            guard = store.guard("home", SENDER, "orders")
+            with pytest.raises(BeforeStartError):
+                guard.check(STREAM, 0, START, full_at=3, expected=False)
+
     def test_it_is_private_and_stands_beside_its_lock(self, life, path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert {entry.name for entry in path.parent.iterdir()} == {"replay.db", "replay.db.lock"}
@@ -464,8 +603,11 @@ class TestTheFile:
     @pytest.mark.audit("R2")
     def test_a_new_file_begins_cold_and_stays_so(self, path, caplog):
         life = Life(path, first_life=False, max_future=9)
-        assert "is new" in caplog.text
+        assert f"{path} is new: what is stamped in the next 9.0 s" in caplog.text
         cold = START + 9 * SECOND
+        # A reply to a request of this life; when no zone is open, and in one.
+        assert life.mark(5, cold, stream=b"r" * 16, expected=True) is None
+        assert life.mark(6, cold, stream=b"r" * 16, expected=True) is None
         assert (life.mark(0, cold), life.mark(0, cold + 1)) == ("before_start", None)
         again = life.after_close()
         assert again.mark(1, cold) == "before_start"
@@ -513,14 +655,14 @@ class TestTheFile:
     def test_a_damaged_file_says_so_and_stays_as_it_is(self, path, content):
         path.write_bytes(content)
         path.chmod(0o600)
-        with pytest.raises(StoreFileError, match=r"cannot be used: .* starts cold"):
+        with pytest.raises(StoreFileError, match=r"cannot be used: file is .* starts cold"):
             SQLiteReplayStore(path)
         assert path.read_bytes() == content
 
     def test_a_damaged_file_that_announces_too_much_says_so_too(self, life, path):
         life.store.close()
         announce_too_much(path)
-        with pytest.raises(StoreFileError, match=r"cannot be used: \w+.* starts cold"):
+        with pytest.raises(StoreFileError, match=r"cannot be used: MemoryError\. .* starts cold"):
             SQLiteReplayStore(path)
 
     def test_a_file_that_is_damaged_while_it_is_open_is_unavailable(self, life, path, caplog):
@@ -554,6 +696,7 @@ class TestTheFile:
         [
             "UPDATE store SET cold = -2",
             "UPDATE store SET cold = 'x'",
+            f"UPDATE store SET cold = {2**54}",
             "DELETE FROM store",
             "INSERT INTO zone VALUES ('x', 1, 0, x'00')",
             "INSERT INTO zone VALUES (0, 'x', 0, x'00')",
@@ -595,6 +738,29 @@ class TestTheFile:
         path.chmod(0o620)
         with pytest.raises(StoreFileError, match="chmod 600"):
             SQLiteReplayStore(path)
+
+    def test_a_file_that_others_can_only_read_is_used(self, life, path):
+        life.store.close()
+        path.chmod(0o755)
+        assert Life(path).mark(0) is None
+
+    @pytest.mark.parametrize(("owner", "is_used"), [(0, True), (1, False), (8, True), (9, False)])
+    def test_a_file_of_another_user_is_refused_unless_he_is_root(
+        self, life, path, monkeypatch, owner, is_used
+    ):
+        def seen(self, **options):
+            mode, inode, device, links, _, *rest = real(self, **options)
+            return os.stat_result((mode, inode, device, links, owner, *rest))
+
+        life.store.close()
+        real = Path.stat
+        monkeypatch.setattr(module.os, "geteuid", lambda: 8)
+        monkeypatch.setattr(Path, "stat", seen)
+        expected = contextlib.nullcontext()
+        if not is_used:
+            expected = pytest.raises(StoreFileError, match="can be changed by others")
+        with expected:
+            Life(path).store.close()
 
     def test_what_is_no_file_is_refused(self, tmp_path):
         with pytest.raises(StoreFileError, match="is not a file"):
