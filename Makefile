@@ -69,6 +69,7 @@ guard: $(DEV)/.stamp ## count the instructions of the hot paths beside what is k
 	$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 mutation: $(MUTATION)/.stamp ## change the core in every small way, and see that a test fails: MODULES="wire codec"
+	bash .ci/redis
 	$(MUTATION)/bin/python tests/mutation --write docs/mutation.md $(MODULES) $(ARGS)
 
 vectors: $(DEV)/.stamp ## generate tests/vectors/*.json and the example of SPEC.md anew

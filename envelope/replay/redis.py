@@ -208,7 +208,7 @@ class RedisReplayStore(ReplayStore):
         self._client = os.urandom(16).hex()
         self.cold = NEVER
         self._guards: dict[tuple[str, bytes, str], RedisGuard] = {}
-        self._unresolved: list[_Call] = []
+        self._unresolved: list[_Call]
         """Asked, and no answer came."""
         self._is_asking = False
         """The lock is reentrant; a conversation is not."""
@@ -235,16 +235,15 @@ class RedisReplayStore(ReplayStore):
         """Return the guard of one sender; see ``ReplayStore``."""
         place = (domain, sender, context)
         with self._lock:
-            found = self._guards.get(place)
-            if found is None:
+            if place not in self._guards:
                 # A signal handler may have made one meanwhile, and marked in it.
-                found = self._guards.setdefault(place, self._guard(place))
-            return found
+                self._guards.setdefault(place, self._guard(place))
+            return self._guards[place]
 
     def _guard(self, place: tuple[str, bytes, str]) -> RedisGuard:
         domain, sender, context = place
         key = f"{self._root}:{script.key(sender, domain, context)}"
-        return RedisGuard(self, key, Guard(cold=self.cold, birth=self._birth, life=self._life))
+        return RedisGuard(self, key, Guard(cold=self.cold, birth=self._birth))
 
     def mark_each(self, batches: Sequence[Batch]) -> list[list[Result]]:
         """Mark envelopes in order, in one round trip; see ``ReplayStore``."""
@@ -316,7 +315,7 @@ class RedisReplayStore(ReplayStore):
         Raises:
             StoreUnavailableError: no answer; nothing was marked, or it will be owed.
         """
-        calls, owed = [], []
+        plan = []
         for batch in batches:
             guard, marks = batch.guard, batch.marks
             assert isinstance(guard, RedisGuard)
@@ -325,12 +324,11 @@ class RedisReplayStore(ReplayStore):
                 left = guard.owed.copy()  # Each is owed once, though the batch has it twice.
                 known = [left.pop(mark, None) for mark in marks]
                 marks = [mark for mark, one in zip(marks, known, strict=True) if one is None]
-            owed.append(known)
-            calls.append(self._call(guard, marks, batch))
-        asked = [call for call in calls if call.marks and not call.guard.stuck]
+            plan.append((batch, self._call(guard, marks, batch), known))
+        asked = [call for _, call, _ in plan if call.marks and not call.guard.stuck]
         answers = iter(self._ask(asked))
         results = []
-        for batch, call, known in zip(batches, calls, owed, strict=True):
+        for batch, call, known in plan:
             answer: list[int] | StoreUnavailableError = []
             if call.guard.stuck:
                 answer = StoreUnavailableError("what the server did with the last is not known")

@@ -7,10 +7,14 @@ What a test file makes while it is collected is thus made by the true code.
 
 What runs when a module is imported gets a child that has imported nothing of the
 library yet, and imports the changed module in place of the true one.
+
+Each child leads a group of processes, which ends with it: a server that a test started
+stays with nobody. What it leaves in the folder for temporary files goes too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib.machinery
@@ -92,6 +96,16 @@ def run(found: Sequence[Mutant], tests: Tests, leave: Leave) -> list[Result]:
     os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     sys.dont_write_bytecode = True
     os.chdir(ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            return _run(found, tests, leave)
+        finally:
+            del os.environ["TMPDIR"]
+            tempfile.tempdir = None
+
+
+def _run(found: Sequence[Mutant], tests: Tests, leave: Leave) -> list[Result]:
     within = [mutant for mutant in found if not mutant.at_import]
     results = _in_child(lambda: _collected(within, tests, leave))
     apart = [one.mutant for one in results if one.outcome == APART]
@@ -305,8 +319,8 @@ def _pool(
         for pid, (index, mutant, reader, start) in list(running.items()):
             if time.monotonic() - start > WALL:
                 os.kill(pid, signal.SIGKILL)
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if not ended:
+            status = _ended(pid, os.WNOHANG)
+            if status is None:
                 continue
             del running[pid]
             with os.fdopen(reader, "rb") as pipe:
@@ -348,16 +362,26 @@ def _in_child(work: Callable[[], Any]) -> Any:
         pid = os.fork()
         if not pid:
             _end(lambda: told.write_bytes(pickle.dumps(work())) * 0)
-        os.waitpid(pid, 0)
+        _ended(pid)
         if not told.exists():
             raise SystemExit("the tests cannot be collected, or do not pass")
         return pickle.loads(told.read_bytes())
+
+
+def _ended(pid: int, options: int = 0) -> int | None:
+    """Return the status of a child that has ended, and end what it left running."""
+    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | options) is None:
+        return None
+    with contextlib.suppress(ProcessLookupError):  # It did not come to lead a group.
+        os.killpg(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
 
 
 def _end(work: Callable[[], int]) -> None:
     """Do the work of a child and end it, whatever happens."""
     code = 1
     try:
+        os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # end with the parent (Linux)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = work()

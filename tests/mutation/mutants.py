@@ -197,7 +197,8 @@ def _mutations(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 def _is_same(node: cst.CSTNode, mutated: cst.CSTNode) -> bool:
     """Tell what means the same: an encoding or SQL in another case, None for False.
 
-    A False becomes True as well, which does tell.
+    A False becomes True as well, which does tell. The ``strict=True`` of a zip becomes
+    False, which is as good as None or nothing.
     """
     if isinstance(node, cst.SimpleString) and isinstance(mutated, cst.SimpleString):
         is_alike = mutated.value.lower() == node.value.lower()
@@ -206,10 +207,14 @@ def _is_same(node: cst.CSTNode, mutated: cst.CSTNode) -> bool:
     if isinstance(node, (cst.Assign, cst.AnnAssign)):
         return node.value is not None and m.matches(node.value, false)
     if isinstance(node, cst.Call) and isinstance(mutated, cst.Call):
-        pairs = zip(node.args, mutated.args, strict=False)
+        pairs = zip(node.args, [*mutated.args, None], strict=False)
         changed = next((one for one, other in pairs if one is not other), None)
-        same_count = len(node.args) == len(mutated.args)
-        return same_count and changed is not None and m.matches(changed.value, false)
+        if changed is None:
+            return False
+        strict = m.Arg(keyword=m.Name("strict"))
+        if m.matches(node.func, m.Name("zip")) and m.matches(changed, strict):
+            return True
+        return len(node.args) == len(mutated.args) and m.matches(changed.value, false)
     return False
 
 

@@ -5,6 +5,7 @@ The servers are real ones, but for one that answers nonsense.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import os
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
 import redis
@@ -27,6 +29,7 @@ from support import SECOND, START, STREAM, mark
 import envelope.replay
 from envelope.errors import RejectedError, StoreUnavailableError, UsageError
 from envelope.replay import Batch, Gaps, Mark, RedisReplayStore
+from envelope.stream import Stream
 
 SENDER, OTHER = b"s" * 16, b"o" * 16
 
@@ -71,6 +74,20 @@ def test_a_namespace_that_is_none_is_refused(namespace):
 def test_a_timeout_that_is_none_is_refused(timeout):
     with pytest.raises(UsageError, match="timeout"):
         RedisReplayStore("redis://localhost", timeout=timeout)
+
+
+@pytest.mark.parametrize(("timeout", "namespace"), [(0.001, "A"), (60, "Z" * 64)])
+def test_arguments_at_their_bounds_are_taken(tmp_path, timeout, namespace):
+    with pytest.raises(StoreUnavailableError, match=r"none\.sock"):
+        RedisReplayStore(f"unix://{tmp_path}/none.sock", timeout=timeout, namespace=namespace)
+
+
+def test_it_lasts_is_elsewhere_and_says_where():
+    server = shared_redis.server()
+    with RedisReplayStore(server.url) as store:
+        assert (store.is_durable, store.is_remote) == (True, True)
+        assert repr(store) == f"<RedisReplayStore 'envelope' at {server.path}>"
+        assert store._server._connection.socket_timeout == 1.0
 
 
 @pytest.mark.parametrize("max_future", [-1, 61, "1"])
@@ -268,9 +285,32 @@ def test_the_peek_knows_from_when_the_memory_is(store, clock):
     assert mark(guard, 0) == "before_start"
     store.asked.clear()
     for one in (guard, orders(store, OTHER)):
-        with pytest.raises(RejectedError, match="before_start"):
+        with pytest.raises(RejectedError, match="before_start") as caught:
             one.check(STREAM, 0, START + 4 * SECOND, full_at=2, expected=False)
+        assert caught.value.detail == "stamped before the shared replay memory begins"
     assert store.asked == []
+
+
+def test_a_refusal_says_which_rule_it_was(store):
+    guard = orders(store)
+    marks = [
+        *(Mark(STREAM, sequence, START, False) for sequence in (64, 64, 0)),
+        Mark(b"n" * 16, 0, START + 3 * SECOND, False),
+    ]
+    (results,) = store.mark_each([Batch(guard, marks, 2, 64, -1)])
+    assert [(one.code, one.detail) for one in results[1:]] == [
+        ("replayed", "a receiver that shares this replay store accepted it before"),
+        ("too_old", "behind the replay window of its stream"),
+        ("future", "stamped further ahead of the replay store's clock than max_future"),
+    ]
+
+
+def test_what_may_be_forgotten_is_forgotten_here_too(store):
+    guard = orders(store)
+    mark(guard, 0)
+    mark(guard, 0, START + 1, stream=b"n" * 16, forget_before=START)
+    assert guard.local.known() == {b"n" * 16}
+    assert guard.gaps().streams == 1
 
 
 @pytest.mark.audit("R3")
@@ -346,6 +386,9 @@ def test_two_clones_of_a_receiver_are_two(store):
     guard.local._entries.clear()
     assert [mark(guard, 1), mark(guard, 2)] == ["store_unavailable", 0]  # It renews itself.
     assert mark(guard, 1) == "replayed"
+    names = {arguments[3].removeprefix(f"{guard.key}:") for arguments in store.asked[1:]}
+    assert len(names) == 2  # The old one and the new, each as long as chance makes them.
+    assert {len(bytes.fromhex(name)) for name in names} == {16}
 
 
 @pytest.mark.audit("A24")
@@ -390,14 +433,56 @@ def test_what_others_accepted_makes_no_receiver_refuse_what_the_server_takes(sto
         assert mark(mine, 2, START, stream=a) == "replayed"
 
 
-def test_what_is_owed_is_bounded(store, monkeypatch):
-    monkeypatch.setattr("envelope.replay.redis.MAX_OWED", 3)
+def test_what_is_owed_is_bounded(store):
+    guard = orders(store)
+    for first in range(0, 17 * 256, 256):
+        store.fault = "unheard"
+        mark_each(store, marks_of(*range(first, first + 256)), guard)
+        store.fault = None
+        mark(orders(store, OTHER), first)
+    assert [one.sequence for one in guard.owed] == [*range(256, 17 * 256)]
+    assert len(guard.owed) == 4096
+
+
+def test_what_is_owed_is_given_though_the_rest_of_its_batch_cannot_be_judged(store):
     guard = orders(store)
     store.fault = "unheard"
-    mark_each(store, marks_of(*range(5)), guard)
+    mark(guard, 0)
     store.fault = None
-    mark(guard, 9)
-    assert [one.sequence for one in guard.owed] == [2, 3, 4]
+    assert mark(orders(store, OTHER), 0) == 0
+    with admin(shared_redis.server()) as client:
+        client.delete(guard.key)
+        client.set(guard.key, "no hash")
+    assert mark_each(store, marks_of(0, 1), guard) == [[0, "store_unavailable"]]
+
+
+def test_one_place_that_cannot_be_resolved_keeps_back_nothing_of_another(store):
+    bad, good = orders(store), orders(store, OTHER)
+    store.fault = "lost"
+    mark_each(store, marks_of(0), bad, good)
+    store.fault = None
+    with admin(shared_redis.server()) as client:
+        client.set(bad.key, "no hash")
+    assert mark_each(store, marks_of(0), good) == [[0]]
+
+
+@pytest.mark.audit("R2")
+def test_what_is_owed_is_judged_by_where_the_memory_begins_since(store, clock):
+    own = Stream(hashlib.blake2b(), now=START, ns=START * 1000, random=os.urandom)
+    guard, ahead = orders(store), START + 2 * SECOND
+    store.fault = "unheard"
+    marks = [Mark(name, 0, ahead, False) for name in (STREAM, own.id)]
+    assert mark_each(store, marks, guard) == [["store_unavailable"] * 2]
+    store.fault = None
+    assert mark(orders(store, OTHER), 0) == 0
+    assert list(guard.owed) == marks
+    clock.advance(-2)
+    with admin(shared_redis.server()) as client:
+        client.delete(key_of(store.namespace, ":store"))
+    assert mark(orders(store, OTHER), 1) == "before_start"
+    assert store.cold == ahead
+    # What this process itself began since it has the store, nobody had before.
+    assert mark_each(store, marks, guard) == [["before_start", 0]]
 
 
 def test_more_than_one_call_can_hold_is_several(store):
@@ -513,6 +598,8 @@ def test_each_refusal_of_an_outage_is_an_error_of_its_own(store):
     store.fault = "lost"
     (results,) = store.mark_each([Batch(guard, marks_of(0, 1, 2), 2, 64, -1)])
     assert len(set(map(id, results))) == 3
+    where = f"the replay store at {shared_redis.server().path}"
+    assert {one.detail for one in results} == {f"{where}: the question was lost"}
 
 
 def test_a_store_may_be_closed_by_a_signal_handler_within_a_call(store):
@@ -534,9 +621,25 @@ def test_a_beginning_of_long_ago_is_no_news(store, clock, caplog):
         caplog.clear()
 
 
+def test_a_memory_that_begins_anew_is_told_once_and_until_when(store, caplog):
+    with admin(shared_redis.server()) as client:
+        client.delete(key_of(store.namespace, ":store"))
+    guard = orders(store)
+    assert [mark(guard, n) for n in range(3)] == ["before_start"] * 3
+    until = datetime.fromtimestamp(START // SECOND + 4, UTC)
+    text = (
+        f"the replay memory at {shared_redis.server().path} ({store.namespace}) began anew; "
+        f"refused until then: {until:%Y-%m-%dT%H:%M:%S}+00:00"
+    )
+    told = [(one.name, one.levelname, one.message) for one in caplog.records]
+    assert told == [("envelope.replay", "WARNING", text)]
+
+
 def test_a_closed_store_refuses(store):
     guard = orders(store)
+    assert store._server._connection.is_connected
     store.close()
+    assert not store._server._connection.is_connected
     store.close()
     assert mark(guard, 0) == "store_unavailable"
 
