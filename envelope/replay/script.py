@@ -83,8 +83,8 @@ def parse(reply: object, attempt: bytes, size: int) -> tuple[int, list[int]]:
     if type(reply) is not bytes or reply[:16] != attempt or len(reply) != 24 + 8 * size:
         raise ValueError("an answer that does not fit the question")
     cold, *verdicts = struct.unpack_from(f">{1 + size}q", reply, 16)
-    lowest, highest = min(verdicts, default=0), max(verdicts, default=0)
-    if not (lowest >= _FUTURE and highest < MAX_SEQUENCE and NEVER <= cold < clocks.MAX_TIME):
+    is_fit = not verdicts or (min(verdicts) >= _FUTURE and max(verdicts) < MAX_SEQUENCE)
+    if not (is_fit and NEVER <= cold < clocks.MAX_TIME):
         raise ValueError("an answer out of all bounds")
     return cold, verdicts
 

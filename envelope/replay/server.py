@@ -122,7 +122,7 @@ class Server:
             self.name = f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self.is_down = False
         self._timeout = timeout
-        self._line: _Line | None = None
+        self._line: _Line
         kind = options.pop("connection_class", client.Connection)
         try:
             self._connection = kind(**options)
@@ -137,7 +137,6 @@ class Server:
         """
         connection = self._connection
         connection.connect()
-        assert self._line is not None
         self._line.begin()
         connection.send_packed_command(connection.pack_commands(commands))
         replies = []

@@ -363,6 +363,16 @@ def test_a_server_that_drips_at_the_handshake_does_not_hold_its_caller(speaker, 
 
 
 @pytest.mark.audit("A24")
+@pytest.mark.parametrize(
+    "told", [b":5\r\n", bulk(b"said:a role:master\r\nmaxmemory_policy:noeviction\r\n")]
+)
+def test_a_server_that_does_not_say_what_it_is_on_a_line_of_its_own_is_not_used(speaker, told):
+    speaker.says = lambda words: told if words[0] == b"INFO" else None
+    with pytest.raises(StoreUnavailableError, match="not a server that has role:master"):
+        RedisReplayStore(speaker.url)
+
+
+@pytest.mark.audit("A24")
 @pytest.mark.parametrize("kind", [b"+", b"-", b":", b"$3000\r\n", b"*1\r\n*1\r\n"])
 def test_a_server_that_drips_its_answer_does_not_hold_its_caller(speaker, kind):
     with RedisReplayStore(speaker.url, timeout=0.1) as store:

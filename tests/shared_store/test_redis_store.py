@@ -303,6 +303,16 @@ def test_a_refusal_says_which_rule_it_was(store):
         ("too_old", "behind the replay window of its stream"),
         ("future", "stamped further ahead of the replay store's clock than max_future"),
     ]
+    mark(guard, 0, START + 1, stream=b"n" * 16)
+    (results,) = store.mark_each([Batch(guard, [Mark(b"o" * 16, 0, START, False)], 2, 64, -1)])
+    assert [(one.code, one.detail) for one in results] == [
+        ("too_old", "older than every stream remembered of this sender")
+    ]
+    mark(guard, 0, START + 2, stream=b"o" * 16)  # The oldest is dropped.
+    (results,) = store.mark_each([Batch(guard, [Mark(STREAM, 9, START, False)], 3, 64, -1)])
+    assert [(one.code, one.detail) for one in results] == [
+        ("too_old", "stamped before this sender's floor")
+    ]
 
 
 def test_what_may_be_forgotten_is_forgotten_here_too(store):
