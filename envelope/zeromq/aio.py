@@ -349,6 +349,7 @@ class SecureSocket:
         while True:
             if self._seam.type == zmq.REQ:
                 message = await self._recv_asked(flags, strict=strict)
+                strict = True  # It was the one reply: there is none behind it.
             else:
                 await self._receive(patience, strict=strict)
                 message = self._seam.take()

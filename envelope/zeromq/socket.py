@@ -406,7 +406,8 @@ class SecureSocket:
         """Receive the next object; in place of ``recv_pyobj``, without pickle.
 
         To know who sent it, use ``recv`` and ``message.object()``. A payload that is
-        no object is passed over like a refused message.
+        no object is passed over like a refused message; on a REQ it is the one reply, and
+        raises ``MalformedError``.
 
         Raises:
             The same as ``recv``.
@@ -423,7 +424,7 @@ class SecureSocket:
         """Receive the frames of the next message that ``send_multipart`` sent.
 
         To know who sent them, use ``recv`` and ``message.frames()``. Another payload is
-        passed over like a refused message.
+        passed over like a refused message, or raises, as in ``recv_object``.
 
         Raises:
             The same as ``recv``.
@@ -436,6 +437,7 @@ class SecureSocket:
         while True:
             if self._seam.type == zmq.REQ:
                 message = self._recv_asked(flags, strict=strict)
+                strict = True  # It was the one reply: there is none behind it.
             else:
                 self._receive(patience, strict=strict)
                 message = self._seam.take()

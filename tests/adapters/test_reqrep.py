@@ -9,7 +9,7 @@ import zmq
 from support import identity
 
 from envelope import UsageError, message_id, recipients_of
-from envelope.errors import RequestTimeoutError
+from envelope.errors import MalformedError, RequestTimeoutError
 from envelope.replay import MemoryReplayStore
 from envelope.zeromq import Bundling, tries
 from envelope.zeromq.frames import SYNC
@@ -68,6 +68,19 @@ class TestStep:
         assert [one.payload for one in replier.recv_bundle()] == [b"what"]
         replier.send(b"this")
         assert [one.payload for one in requester.recv_bundle()] == [b"this"]
+
+    def test_a_reply_of_another_kind_than_is_received_is_told(self, requester, replier, link):
+        link(replier, requester)
+        for receive in (requester.recv_object, requester.recv_multipart):
+            requester.send(b"what")
+            replier.recv()
+            replier.send(b"\xc1 is neither object nor frames")
+            with pytest.raises(MalformedError):
+                receive()
+        requester.send(b"what")
+        replier.recv()
+        replier.send_object("this")
+        assert requester.recv_object() == "this"
 
     @pytest.mark.audit("E1")
     def test_whoever_does_not_reply_sends_one_empty_frame(self, replier, plain, world, link):
