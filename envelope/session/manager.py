@@ -266,18 +266,17 @@ class SessionManager:
             return False
         return link.initiation is None and link.may_send(self._monotonic())
 
-    def is_staged(self, on_sealed: OnSealed | None) -> bool:
+    def is_staged(self, on_sealed: OnSealed) -> bool:
         """Tell whether the message that this was given with waits for a session still."""
-        links = self._tables.by_peer.get(self.to or b"", {})
-        return any(one.on_sealed is on_sealed for link in links.values() for one in link.staged)
+        links = self._links.values()
+        return any(one.on_sealed is on_sealed for link in links for one in link.staged)
 
     def has_stream(self, stream: bytes) -> bool:
-        """Tell whether a session with the peer of this manager stands that sends by this stream."""
-        now, links = self._monotonic(), self._tables.by_peer.get(self.to or b"", {})
+        """Tell whether a session stands that sends by this stream."""
+        now = self._monotonic()
         return any(
             channel.our_stream == stream and now < channel.ends_at
-            for link in links.values()
-            for channel in link.channels()
+            for channel, _ in self._channels.values()
         )
 
     def _link_to(

@@ -237,10 +237,10 @@ class SessionDialogue(Turns):
 
     def _carry_dropped(self, request: SessionRequest) -> None:
         """Say a request anew that waited for a session in vain: nobody has executed it."""
-        is_sealed = request.on_sealed is None
-        if is_sealed or request.dropped == self.manager.dropped:
+        waits_for = request.on_sealed  # None: it was sealed.
+        if waits_for is None or request.dropped == self.manager.dropped:
             return
-        if not self.manager.is_staged(request.on_sealed):
+        if not self.manager.is_staged(waits_for):
             self._carry_if_valid(request)
 
     def _outlive(self, request: SessionRequest) -> None:

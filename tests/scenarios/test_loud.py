@@ -164,7 +164,7 @@ STORIES = {
     ),
     "an identity that two ends share": Story(
         "reflected",
-        (BOB.key_id.hex(), "is its identity used elsewhere?"),
+        (BOB.key_id.hex(), "or has the sender the same identity?"),
         who=BOB,
     ),
 }

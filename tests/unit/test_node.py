@@ -278,6 +278,7 @@ class TestDurability:
         with Node.create(folder) as node:
             for domain in ("another", node.identity.key_id.hex()):
                 node.replay.guard(domain, b"s" * 16, "orders")
+            assert node.replay.domains == {"another", node.identity.key_id.hex()}
             node.opener("orders")
 
     def test_many_may_seal_and_one_may_open(self, folder):

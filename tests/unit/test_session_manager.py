@@ -165,6 +165,27 @@ def test_whether_there_is_a_session():
     assert not manager.is_open()
 
 
+def test_a_stream_is_had_until_its_session_ends():
+    pair = Pair().open()
+    manager, stream = pair.alice.manager, pair.alice.current.our_stream
+    assert manager.has_stream(stream)
+    assert not manager.has_stream(pair.alice.current.their_stream)
+    pair.mono.advance(179.9)
+    assert manager.has_stream(stream)
+    pair.mono.advance(0.1)
+    assert not manager.has_stream(stream)
+
+
+def test_what_waits_is_known_by_what_is_called_once_it_is_sealed():
+    pair = Pair()
+    manager, first, second = pair.alice.manager, [].append, [].append
+    assert not manager.is_staged(first)
+    manager.send(b"", on_sealed=first)
+    manager.send(b"")
+    assert manager.is_staged(first)
+    assert not manager.is_staged(second)
+
+
 def test_what_can_be_shown():
     pair = Pair().open()
     manager = pair.alice.manager

@@ -620,6 +620,11 @@ class TestTheFile:
         path.touch(mode=0o600)
         assert Life(path, first_life=False).mark(0) == "before_start"
 
+    def test_its_domains_are_those_that_something_was_asked_for(self, life, path):
+        assert life.store.domains == {"home"}
+        life.store.guard("away", b"s" * 16, "orders")
+        assert life.store.domains == {"home", "away"}
+
     @pytest.mark.audit("K7", "R6")
     def test_the_holder_is_named_in_this_process_and_in_another(self, life, path):
         with pytest.raises(StoreFileError, match="open in this process already"):
