@@ -46,21 +46,27 @@ class Verdict(NamedTuple):
         return "holds" if self.holds else "MISSED"
 
 
-BARS = (
-    Bar(SEALED, None, 1, 300_000),
-    Bar(SEALED, "curve", 1, 2.8),
-    Bar(SEALED, "stunnel", 1, 1.4),
-    Bar(SEALED, "stunnel-one", 1, 1.15),
-    Bar(SEALED, "curve", 4, 3.0),
-    Bar(SEALED, "stunnel", 4, 1.35),
-    Bar(SEALED, "stunnel-one", 4, 1.1),
-    Bar(LARGE, "stunnel", 1, 1.4),
-    Bar(LARGE, "stunnel-one", 1, 1.15),
-    Bar(LARGE, "stunnel", 4, 1.35),
-    Bar(LARGE, "stunnel-one", 4, 1.1),
-    Bar(SIGNED, "stunnel", 4, 1.5),
-    *(Bar(SEALED, "curve", many, TENTH, is_proxy=True) for many in (1, 4, 16)),
+RATES = (
+    (1, "curve", 2.8),
+    (1, "stunnel", 1.4),
+    (1, "stunnel-one", 1.15),
+    (4, "curve", 3.0),
+    (4, "stunnel", 1.35),
+    (4, "stunnel-one", 1.1),
 )
+"""To how many, beside whom, and how many times as many events a second at least."""
+
+
+def _sealed(way: str) -> Iterator[Bar]:
+    """Yield what one way to seal has to hold: all of it, or it is no answer."""
+    yield Bar(way, None, 1, 300_000)
+    for subscribers, theirs, bound in RATES:
+        yield Bar(way, theirs, subscribers, bound)
+    for subscribers in (1, 4, 16):
+        yield Bar(way, "curve", subscribers, TENTH, is_proxy=True)
+
+
+BARS = (*_sealed(LARGE), *_sealed(SEALED), Bar(SIGNED, "stunnel", 4, 1.5))
 
 
 def judge(results: Sequence[Result]) -> Iterator[Verdict]:
