@@ -19,16 +19,23 @@ ROOT = Path(__file__).parents[1]
 
 
 class Relay:
-    """One relay's process; the figures of its lives are kept."""
+    """One relay's process; the figures of its lives are kept.
 
-    def __init__(self, file: Path) -> None:
+    Args:
+        file: its configuration.
+        files: how many files it may have open; None: as many as whoever starts it.
+    """
+
+    def __init__(self, file: Path, *, files: int | None = None) -> None:
         self.file = file
+        # By a shell: what this process may open is for all the tests in it.
+        self._limited = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
         self.figures: dict = {}
         self.begin()
 
     def begin(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "envelope.cli", "relay", str(self.file), "--json"],
+            [*self._limited, sys.executable, "-m", "envelope.cli", "relay", self.file, "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -55,8 +54,8 @@ class House:
         file.write_text(f'node = "{name}.node"\n{top}\n{text}')
         return file
 
-    def relay(self, name: str, *flows: str, top: str = "") -> Relay:
-        self.running.append(Relay(self.file(name, *flows, top=top)))
+    def relay(self, name: str, *flows: str, top: str = "", files: int | None = None) -> Relay:
+        self.running.append(Relay(self.file(name, *flows, top=top), files=files))
         return self.running[-1]
 
     def dialogue(self, name: str = "left", place: str = "a") -> Relay:
@@ -71,7 +70,7 @@ class House:
             ),
         )
 
-    def answers(self, **more) -> Relay:
+    def answers(self, *, files: int | None = None, **more) -> Relay:
         """Return the relay beside the server."""
         return self.relay(
             "right",
@@ -82,6 +81,7 @@ class House:
                 to=["left", "mallory"],
                 **more,
             ),
+            files=files,
         )
 
 
@@ -106,18 +106,6 @@ def told(file) -> tuple[int, bytes]:
     return done.returncode, done.stderr
 
 
-@pytest.fixture
-def few_files():
-    """Lets what is started open few files; gives back what was allowed before."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def allow(count: int) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
-
-    yield allow
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
 class TestClients:
     def ask(self, house, plain, reply, number: int) -> None:
         request = plain(zmq.REQ)
@@ -128,11 +116,9 @@ class TestClients:
         assert request.recv() == b"done"
         request.close()
 
-    def test_clients_that_come_and_go_do_not_use_a_relay_up(self, house, plain, few_files):
+    def test_clients_that_come_and_go_do_not_use_a_relay_up(self, house, plain):
         house.dialogue()
-        few_files(200)
-        house.answers()
-        few_files(2000)
+        house.answers(files=200)
         reply = plain(zmq.REP)
         reply.bind(house.at("b"))
         # Each has an id of its own, as a program has that makes a REQ for each request.
