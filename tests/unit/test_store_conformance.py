@@ -178,3 +178,21 @@ def test_closing_raises_nothing_and_may_be_repeated(make):
     store = make()
     store.close()
     store.close()
+
+
+def test_what_is_expected_is_taken_in_a_batch_though_the_start_was_cold(make):
+    with make(first=False) as store:
+        guard = store.guard("home", SENDER, "orders")
+        marks = [Mark(STREAM, 0, START, False), Mark(STREAM, 1, START, True)]
+        ((cold, expected),) = store.mark_each([Batch(guard, marks, 64, 64, 0)])
+    assert cold.code == "before_start"
+    assert expected == 1
+
+
+def test_which_stores_outlive_a_process_and_which_wait_for_a_network():
+    class Own(ReplayStore):
+        """Says nothing of itself."""
+
+    kinds = {kind: (kind.is_durable, kind.is_remote) for kind in (Own, MemoryReplayStore)}
+    assert set(kinds.values()) == {(False, False)}
+    assert (SQLiteReplayStore.is_durable, SQLiteReplayStore.is_remote) == (True, False)
