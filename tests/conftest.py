@@ -29,7 +29,8 @@ def pytest_configure() -> None:
     """Let sessions encrypt by libsodium if asked to, though OpenSSL is there."""
     if os.environ.get("TEST_CIPHER") == "libsodium":
         for module in (channel, noise):
-            _, module.encrypt, module.decrypt = cipher.libsodium()  # type: ignore[attr-defined]
+            one = cipher.libsodium()
+            vars(module).update(encrypt=one.encrypt, decrypt=one.decrypt)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

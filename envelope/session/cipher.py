@@ -42,8 +42,11 @@ def openssl() -> Cipher | None:
     """Return OpenSSL's, by ``cryptography``; None: it is not there, or old, or may not."""
     try:
         import cryptography  # noqa: PLC0415 (an extra)
-        from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm  # noqa: PLC0415
-        from cryptography.hazmat.primitives.ciphers import aead  # noqa: PLC0415
+        from cryptography.exceptions import (  # noqa: PLC0415 (as above)
+            InvalidTag,
+            UnsupportedAlgorithm,
+        )
+        from cryptography.hazmat.primitives.ciphers import aead  # noqa: PLC0415 (as above)
     except ImportError:
         return None
     if int(cryptography.__version__.partition(".")[0]) < MINIMUM:

@@ -267,8 +267,9 @@ class Seam:
     def _room(self, topic: bytes | None) -> int:
         """Return how large a payload one envelope holds now."""
         sealer = self._out.by_topic(topic)
-        _, _, room = sealer._bind_to(() if topic is None else (topic,))  # noqa: SLF001
-        return room - len(sealer._epoch.key_block)  # noqa: SLF001
+        bound = () if topic is None else (topic,)
+        _, _, room = sealer._bind_to(bound)  # noqa: SLF001 (as it will be sealed)
+        return room - len(sealer._epoch.key_block)  # noqa: SLF001 (the same)
 
     def _seal_batch(self, batch: Batch) -> None:
         """Put a batch into ``unsent``; in several bundles, where one would be too large."""

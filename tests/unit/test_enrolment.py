@@ -10,7 +10,7 @@ import threading
 import pytest
 from support import identity
 
-from envelope import Peer, TrustStore
+from envelope import Peer, PublicIdentity, TrustStore
 from envelope.errors import TrustFileError, UsageError
 from envelope.pairing import enrolment
 
@@ -186,8 +186,6 @@ def test_a_file_that_would_say_something_else_is_not_written(file, monkeypatch):
 
 
 def test_half_a_key_that_another_has_is_refused(file):
-    from envelope import PublicIdentity  # noqa: PLC0415
-
     mixed = identity("carol").public.public[:32] + identity("alice").public.public[32:]
     before = file.read_bytes()
     with pytest.raises(UsageError, match="same key"):
