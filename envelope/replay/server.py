@@ -98,7 +98,7 @@ class Server:
             UsageError: no such URL.
         """
         try:
-            options = parse_url(url)  # type: ignore[no-untyped-call]
+            options = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py says no types here
         except (ValueError, TypeError, AttributeError):
             raise UsageError(
                 "url is redis://[[user]:password@]host[:port][/db], rediss://... for TLS, "

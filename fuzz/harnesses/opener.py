@@ -65,7 +65,7 @@ def check(data: bytes) -> None:
         messages = _open(opener, how, envelope)
     except RejectedError as error:
         assert error.code in _CODES
-        assert opener.replay.state() == before  # type: ignore[attr-defined]
+        assert opener.replay.state() == before  # type: ignore[attr-defined]  # a memory store
         assert opener.stats.refused == {error.code: 1}
         assert str(error)
         _check_each(how, envelope, error.code)

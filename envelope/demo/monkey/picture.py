@@ -121,13 +121,13 @@ def _ends(scene: Scene) -> Table:
     row("lives since", lambda name: _since(scene.actors.get(name)))
     row("sessions now", lambda name: scene.report(name).get("sessions", 0))
     for what, key in (("handshakes, asked for", "asked"), ("handshakes, granted", "granted")):
-        row(what, lambda name, key=key: _handshakes(scene, name)[key])  # type: ignore[misc]
+        row(what, lambda name, key=key: _handshakes(scene, name)[key])  # type: ignore[misc]  # a default binds it
     row("messages sent", lambda name: book.said_by[name])
     row("of these lost", lambda name: lost[name], "yellow")
     row("messages delivered to it", lambda name: book.heard_by[name], "green")
     refused = {name: actor.all_refused() for name, actor in scene.actors.items()}
     for code in sorted({code for counts in refused.values() for code in counts}):
-        row(f"refused: {code}", lambda name, code=code: refused[name][code], "red")  # type: ignore[misc]
+        row(f"refused: {code}", lambda name, code=code: refused[name][code], "red")  # type: ignore[misc]  # too
     return table
 
 

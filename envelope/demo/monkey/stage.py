@@ -233,7 +233,7 @@ def run(*, seed: int, seconds: float) -> int:
             scene.problems = book.problems()
             watch()
     except DemoError as error:
-        print(f"envelope demo-session: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"envelope demo-session: {error}", file=sys.stderr, flush=True)  # noqa: T201 (a command line prints)
         return 1
     console.print(picture.draw(scene))
     return 1 if scene.problems else 0
